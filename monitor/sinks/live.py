@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor import __version__
 from monitor.clock import Clock, SampleClock
-from monitor.records import Ongoing, ScoreFrame, Timed
+from monitor.records import Event, Ongoing, ScoreFrame, Timed
 from monitor.sinks.encoding import encode_line
 from monitor.sinks.live_readers import LiveReaders, Reader
 from monitor.sinks.recent import Recent
@@ -155,6 +155,8 @@ class LiveSink(Sink):
             level = None
             if isinstance(timed.record, ScoreFrame):
                 level = self._recent.push(timed, timed.record)
+            elif isinstance(timed.record, Event):
+                self._recent.add_event(timed, timed.record)
             if is_read:
                 self._hand_over(timed)
                 if level is not None:
@@ -303,15 +305,17 @@ class LiveSink(Sink):
 
 
 def _scores_line(timed: Timed, frame: ScoreFrame) -> bytes:
+    # What ends with this window still goes on in it.
+    going_on = {each.label for each in frame.ongoing}
     top = []
     for each in frame.candidates:
         entry: Document = {
             "label": each.label,
             "score": rounded(each.score, 4),
             "threshold": rounded(each.threshold, 4),
-            "reason": each.held_back,
+            "reason": None if each.label in going_on else each.held_back,
         }
-        if each.held_back is None:
+        if entry["reason"] is None:
             entry["going_on"] = True
         if each.rival is not None:
             entry["rival"] = each.rival

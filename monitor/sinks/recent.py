@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 
-from monitor.records import ScoreFrame, Timed
+from monitor.records import Event, ScoreFrame, Timed
 from monitor.sinks.status_client import Document
 from monitor.text import rounded, utc_text
 
@@ -13,6 +13,9 @@ LEVEL_SECONDS = 1.0
 MOST_LEVELS = 600
 MOST_COLUMN_LINES = 60
 """Lines of the feed with columns, two a second."""
+
+MOST_EVENTS = 30
+"""Events that are kept, the newest: marks of a picture that shows half a minute."""
 
 
 class _Source:
@@ -23,6 +26,7 @@ class _Source:
             maxlen=MOST_LEVELS
         )
         self.columns: deque[Document] = deque(maxlen=MOST_COLUMN_LINES)
+        self.events: deque[Document] = deque(maxlen=MOST_EVENTS)
         self._hops: list[tuple[float, float]] = []
         self._since = -math.inf
 
@@ -41,7 +45,7 @@ class _Source:
 
 
 class Recent:
-    """Keeps the newest levels and columns; a reload does not end it."""
+    """Keeps the newest levels, columns and events; a reload does not end it."""
 
     def __init__(self) -> None:
         self._sources: dict[str, _Source] = {}
@@ -64,6 +68,18 @@ class Recent:
             "laeq_db": rounded(level[1], 1),
         }
 
+    def add_event(self, timed: Timed, event: Event) -> None:
+        """Keep the bounds of an event that has ended.  Worker's thread."""
+        if timed.start_utc is not None:
+            self._source(event.source).events.append(
+                {
+                    "id": event.id,
+                    "label": event.label,
+                    "start": utc_text(timed.start_utc),
+                    "end": utc_text(timed.end_utc),
+                }
+            )
+
     def add_columns(self, line: Document) -> None:
         """Keep a line with columns.  Thread of the feed."""
         self._source(line["source"]).columns.append(line)
@@ -82,7 +98,7 @@ class Recent:
         return self._sources.get(name) or self._sources.setdefault(name, _Source())
 
     def document(self) -> Document:
-        """Return levels and columns by source.  Any thread.
+        """Return levels, columns and events by source.  Any thread.
 
         Levels are [time, dBFS, dB(A)], columns as in the lines of the feed; of these
         there are some only while the feed has a reader.
@@ -99,6 +115,7 @@ class Recent:
                         {key: line[key] for key in ("time", "count", "data")}
                         for line in source.columns.copy()
                     ],
+                    "events": list(source.events.copy()),
                 }
                 for name, source in self._sources.copy().items()
             ]

@@ -35,10 +35,15 @@ BAR = """
 """Whether the bar of a siren is drawn so long before the right edge."""
 
 
-def open_now(site: Site, visit: Visit, **source: Any) -> Page:
+def open_now(
+    site: Site, visit: Visit, recent: list[Document] | None = None, **source: Any
+) -> Page:
     """Open the page, and tell it of a source that is listened to."""
     page = visit(site, "/system", reduced_motion="no-preference")
     page.add_init_script(STREAM)
+    if recent is not None:
+        answer = json.dumps({"sources": recent})
+        page.route("**/now/recent.json", lambda route: route.fulfill(body=answer))
     page.goto(site.url + "/")
     while not page.evaluate("() => window.stream !== undefined"):
         page.wait_for_timeout(50)
@@ -98,6 +103,36 @@ def test_the_headline_says_at_once_that_a_source_tells_nothing_new(
     assert health.text_content() == "Nothing new from street."
     tell(page, columns(3605, 5))
     assert health.text_content() == "Listening to everything."
+
+
+def test_a_recording_that_has_ended_is_no_alarm(street: Site, visit: Visit) -> None:
+    page = open_now(street, visit, state="ended")
+    tell(page, columns(3600, 5))
+    expect(page.locator(".source")).to_have_class("card source stale", timeout=7000)
+    assert page.locator(".source-state").text_content() == "ended"
+    assert page.locator("#health").text_content() == "Listening to everything."
+
+
+def test_what_ended_before_the_page_was_opened_is_marked(
+    street: Site, visit: Visit
+) -> None:
+    newest = columns(3610, 100)
+    siren = {"id": "b", "label": "siren", "start": utc(3602), "end": utc(3607)}
+    recent = {"name": "street", "levels": [], "columns": [newest], "events": [siren]}
+    page = open_now(street, visit, recent=[recent])
+    page.wait_for_timeout(1500)
+    assert page.evaluate(BAR, 5)
+    assert not page.evaluate(BAR, 1)
+
+
+def test_a_sound_below_its_threshold_may_go_on(street: Site, visit: Visit) -> None:
+    page = open_now(street, visit)
+    first = page.locator(".candidates li").first
+    expect(first).to_have_text("no scores yet")
+    siren = {"id": "c", "label": "siren", "start": utc(3600)}
+    top = {"label": "siren", "score": 0.85, "threshold": 0.94, "reason": None}
+    tell(page, scores(siren) | {"top": [top | {"going_on": True}]})
+    expect(first).to_contain_text("over only below a lower threshold")
 
 
 def test_a_source_that_starts_is_no_trouble(street: Site, visit: Visit) -> None:

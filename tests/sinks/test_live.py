@@ -105,6 +105,20 @@ def test_the_time_of_columns_is_that_of_their_sound(path: Path) -> None:
     assert -0.05 < late < 0.3
 
 
+def test_what_ends_with_a_window_still_goes_on_in_it(path: Path) -> None:
+    fallen = Candidate("siren", 0.63, 0.7, "threshold")
+    scored = with_candidates(frame(stop_seconds=5.2, ongoing=["siren"]), fallen)
+    with feeding(path) as feed:
+        lines = feed.lines()
+        next(lines)
+        feed.sink.write([scored])
+        found = next(it for it in lines if it["type"] == "scores")
+        lines.close()
+    (siren,) = found["top"]
+    assert (siren["reason"], siren["going_on"]) == (None, True)
+    assert [each["label"] for each in found["ongoing"]] == ["siren"]
+
+
 def test_levels_scores_and_records_are_sent_as_they_come(path: Path) -> None:
     siren = Candidate("siren", 0.93, 0.7, None)
     bark = Candidate("dog_bark", 0.61, 0.6, "rival", "siren")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from monitor.sinks.recent import Recent
-from tests.support.timed import frame
+from monitor.text import utc_text
+from tests.support.timed import event, frame
 
 
 def test_levels_are_mean_energies_of_a_second() -> None:
@@ -21,6 +22,23 @@ def test_levels_are_mean_energies_of_a_second() -> None:
     for second in range(1000):
         levels.push(*_hop(11.0 + second, -40.0))
     assert len(levels.document()["sources"][0]["levels"]) == 600
+
+
+def test_the_newest_events_are_kept_with_their_bounds() -> None:
+    recent = Recent()
+    for number in range(40):
+        ended = event("street", number=number, start_seconds=10.0 * number)
+        recent.add_event(ended, ended.record)  # type: ignore[arg-type]
+    (street,) = recent.document()["sources"]
+    assert len(street["events"]) == 30
+    assert street["events"][-1] == {
+        "id": "session-street-39",
+        "label": "siren",
+        "start": utc_text(ended.start_utc),
+        "end": utc_text(ended.end_utc),
+    }
+    recent.forget()
+    assert recent.document() == {"sources": []}
 
 
 def _hop(stop_seconds: float, level_dbfs: float) -> Any:

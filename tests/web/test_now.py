@@ -19,7 +19,7 @@ from tests.support.levels import minutes, store_levels
 from tests.support.live import Feed
 from tests.support.status import FakeMonitor
 from tests.support.store import make_store
-from tests.support.timed import frame, statistics
+from tests.support.timed import event, frame, statistics
 from tests.support.web import WebClient, make_context
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -70,6 +70,7 @@ def test_levels_and_columns_from_before_come_from_the_monitor(
         text = client.get("/").text
         for second in range(4):
             feed.sink.write([frame(stop_seconds=4.0 + second)])
+        feed.sink.write([event("street")])
         (street,) = recent(client)["sources"]
     finally:
         feed.close()
@@ -77,6 +78,7 @@ def test_levels_and_columns_from_before_come_from_the_monitor(
     assert "yard" not in text  # it is configured, and does not run
     assert street["name"] == "street"
     assert [level for _, *level in street["levels"]] == [[-32.4, 52.1]] * 3
+    assert [each["label"] for each in street["events"]] == ["siren"]
 
 
 def test_what_was_not_listened_to_in_a_day_is_summed_up_and_listed(

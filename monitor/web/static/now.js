@@ -62,9 +62,9 @@ class Card {
     return this.element.classList.contains("stale");
   }
 
-  // Columns came once, and come no more.
+  // Columns came once, and come no more, though it is said to be listened to.
   get isSilent() {
-    return this.isStale && this.newest > 0;
+    return this.isStale && this.newest > 0 && !this.isOver && !this.isBad;
   }
 
   levelText() {
@@ -130,7 +130,10 @@ class Card {
   }
 
   reason(candidate, ongoing) {
-    if (candidate.going_on) return t("now.reported", { time: clockTime(ongoing?.start) });
+    if (candidate.going_on) {
+      const key = candidate.score < candidate.threshold ? "now.reported_below" : "now.reported";
+      return t(key, { time: clockTime(ongoing?.start) });
+    }
     const values = {
       threshold: candidate.threshold === null ? "" : number(candidate.threshold, 2),
       rival: candidate.rival ? labelText(candidate.rival) : "",
@@ -172,6 +175,7 @@ class Card {
     if (!source.listening && source.detail) text += `: ${source.detail}`;
     if (kinds.length) text += ` – ${kinds.join(", ")}`;
     this.said = text;
+    this.isOver = source.state === "ended";
     this.isBad = !source.listening && !isStarting(source);
     this.showState();
     if (!this.hasGaps) this.showListened(source.listened_24h, source.gaps);
@@ -314,7 +318,7 @@ async function fill() {
   for (const source of recent.sources) {
     const known = cards.get(source.name);
     if (!known) continue;
-    known.picture.fill(source.columns);
+    known.picture.fill(source.columns, source.events ?? []);
     const newer = known.levels;
     known.levels = [];
     known.addLevels(source.levels);

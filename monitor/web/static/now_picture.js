@@ -82,8 +82,8 @@ export class Picture {
     this.request();
   }
 
-  // Put lines from before into the places that are empty.
-  fill(lines) {
+  // Put lines from before into the places that are empty, and mark what has ended.
+  fill(lines, events) {
     for (const line of lines) {
       const end = Date.parse(line.time);
       if (!this.end || end > this.end + 50) {
@@ -101,6 +101,8 @@ export class Picture {
       }
     }
     if (this.end) this.base = this.count - (performance.now() / 1000) * PER_SECOND;
+    this.mark(events, false);
+    for (const { id, end } of events) this.finish(id, end);
     this.paint();
     this.request();
   }
@@ -259,18 +261,18 @@ export class Picture {
   drawSpans(context, height, x, width) {
     context.font = "600 12px system-ui, sans-serif";
     context.textBaseline = "top";
+    const ends = []; // of the names in each line: one that has no room goes below
     for (const { label, start, stop } of this.spans) {
       const first = Math.max(0, x(start));
       const last = Math.min(width, x(stop ?? this.end));
       if (last <= first) continue;
       context.fillStyle = colour(`--rank-${labelRank(label)}`);
       context.fillRect(first, 0, last - first, 4);
-      context.save();
-      context.beginPath();
-      context.rect(first, 4, Math.max(last - first, 90), height);
-      context.clip();
-      outlined(context, labelText(label), first + 4, 7, colour("--text"));
-      context.restore();
+      const text = labelText(label);
+      let line = ends.findIndex((end) => end <= first);
+      if (line < 0) line = ends.length;
+      ends[line] = first + context.measureText(text).width + 8;
+      outlined(context, text, first + 4, 7 + 15 * line, colour("--text"));
     }
   }
 
