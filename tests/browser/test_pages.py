@@ -237,3 +237,16 @@ def test_the_pages_stay_within_their_memory(
     for path in paths * 3:
         page.goto(heard.url + path)
     assert heard.resident_mib < MEMORY_MIB
+
+
+def test_a_label_that_only_a_person_knows_keeps_its_name(
+    heard: Site, visit: Visit
+) -> None:
+    page = visit(heard, "/system")
+    names = page.evaluate(
+        "async () => {"
+        "  const { labelText } = await import('/static/strings.js');"
+        "  return ['car_horn', 'st. bernard', 'my_siren'].map(labelText);"
+        "}"
+    )
+    assert names == ["car horn", "st. bernard", "my_siren"]
