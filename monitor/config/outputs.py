@@ -137,6 +137,10 @@ class MqttAlertSettings(BrokerSettings):
     """Time limit for a delivery, from the connection to the acknowledgement."""
 
 
+Change = Literal["sensitivity", "mute"]
+"""Settings of the monitor that a page or a broker may be allowed to change."""
+
+
 class MqttSettings(BrokerSettings):
     """States on an MQTT broker, also for Home Assistant; needs the extra `mqtt`."""
 
@@ -148,6 +152,14 @@ class MqttSettings(BrokerSettings):
 
     every_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
     """Interval of levels and health; sounds are published at once."""
+
+    may_change: Annotated[tuple[Change, ...], Field(strict=False)] = ()
+    """What anybody who may publish on the broker may change: sensitivity, mute; Home
+    Assistant then has a switch and numbers for them.
+    """
+
+    page_url: Url | None = None
+    """Address of the web page, as a link in Home Assistant; null: none."""
 
 
 class HeartbeatSettings(Settings):

@@ -7,10 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from monitor.config.base import Settings, Text
-from monitor.config.outputs import Listen, address_of
-
-Change = Literal["sensitivity", "mute"]
-"""Settings of the monitor that the page may be allowed to change."""
+from monitor.config.outputs import Change, Listen, address_of
 
 
 def _is_host(text: str) -> str:

@@ -29,7 +29,7 @@ from monitor.text import counted, name_problem
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-    from monitor.config.web import Change
+    from monitor.config.outputs import Change
     from monitor.runtime.app import App
     from monitor.runtime.reload import Reread
 
@@ -306,7 +306,8 @@ def _change(context: CommandContext, work: "Callable[[Connection], T]") -> T:
 
 
 def _require(context: CommandContext, change: "Change") -> None:
-    if change not in context.app.plan.config.web.may_change:
+    config = context.app.plan.config
+    if change not in (*config.web.may_change, *config.mqtt.may_change):
         raise SoundMonitorError(
             f"web.may_change of the configuration does not allow this: add {change}"
         )

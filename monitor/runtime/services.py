@@ -21,6 +21,7 @@ from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusT
 if TYPE_CHECKING:
     from monitor.audio.timeline import Timeline
     from monitor.model.models import Models
+    from monitor.sinks.clip_files import ClipFollower
     from monitor.sinks.live import ColumnFormat
 
 
@@ -69,6 +70,15 @@ class ServiceContext:
     explain: Callable[[bool], None] = lambda _: None
     """Has score frames come with their candidates, or without."""
 
+    clip_followers: "list[ClipFollower]" = field(default_factory=list)
+    """Called with each clip that is stored."""
+
+    @property
+    def database(self) -> Path | None:
+        """The database; None: there is none."""
+        store = self.config.store.path
+        return None if store is None else self.state_dir / store
+
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of all sources."""
@@ -103,17 +113,41 @@ def _mqtt(context: ServiceContext) -> Sink | None:
     if context.config.mqtt.host is None:
         return None
     require_extra("mqtt", "paho", "mqtt")
+    from monitor.sinks.mqtt.discovery import Described, every_label
+    from monitor.sinks.mqtt.requests import Requests
     from monitor.sinks.mqtt.states import MqttStates
 
-    return MqttStates(
-        context.config.mqtt,
-        context.labels,
+    config, settings, store = context.config, context.config.mqtt, context.database
+    described = Described(
+        installation="",
         model="" if context.models is None else context.models.name,
+        labels=context.labels,
+        calibrated=[it.name for it in config.sources if it.level_offset_db],
+        counts=store is not None,
+        pictures=config.privacy == "clips",
+        requests=settings.may_change,
+        page=settings.page_url,
+    )
+    sensitivity_of = config.detection.sensitivity_of
+    requests = Requests(
+        settings.may_change,
+        context.commands or (lambda *_: {}),
+        [rule.name for rule in config.alerts],
+        context.mutes,
+        {label: sensitivity_of(label) for label in every_label(context.labels)},
+    )
+    states = MqttStates(
+        settings,
+        described,
+        requests,
         sample_rate=context.sample_rate,
         state_dir=context.state_dir,
-        now=context.clock.monotonic,
+        database=store,
+        clock=context.clock,
         environ=context.environ,
     )
+    context.clip_followers.append(states.show_picture)
+    return states
 
 
 def _heartbeat(context: ServiceContext) -> Sink | None:
@@ -131,17 +165,17 @@ def _clips(context: ServiceContext) -> Sink | None:
     settings = context.config.clips
     from monitor.sinks.clips import Clips
 
-    store = context.config.store.path
     return Clips(
         settings,
         context.state_dir / settings.path,
         context.timelines,
         context.sample_rate,
         context.clock,
-        None if store is None else context.state_dir / store,
+        context.database,
         lambda kind, detail: context.reports.post(
             HealthReport(kind, "raised" if detail else "cleared", detail)
         ),
+        context.clip_followers,
     )
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Samples = NDArray[np.float32]
 """float32, shape (1 or 2, n), nominally in [-1, 1]."""
+
+ClipFollower = Callable[[str, Path], None]
+"""Takes the source and the spectrogram of a clip."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from monitor.config.outputs import ClipSettings
 from monitor.errors import StoreError
 from monitor.records import Event, HealthKind, Onset, Timed
 from monitor.sinks.clip_files import (
+    PICTURE,
     Clip,
+    ClipFollower,
     Samples,
     clean,
     has_room,
@@ -93,12 +95,16 @@ class Clips(Sink):
         clock: Clock,
         database: Path | None = None,
         health: Callable[[HealthKind, str], None] = lambda _kind, _detail: None,
+        followers: Sequence[ClipFollower] = (),
     ) -> None:
         """Prepare; nothing is written before the first event.
 
         The `database` says which events are locked; None: none is.  `health` takes
-        the sentence about a trouble, an empty one when it is over; any thread.
+        the sentence about a trouble, an empty one when it is over; any thread.  The
+        `followers` are called with each clip that is stored, on the thread of the
+        clips.
         """
+        self._followers = followers
         self._settings = settings
         self._folder = folder
         self._timelines = timelines
@@ -292,6 +298,8 @@ class Clips(Sink):
         if sound is None:
             return
         logger.info("clip %s%s", sound.name, f" ({clip.cut})" if clip.cut else "")
+        for follow in self._followers:
+            follow(clip.source, sound.with_suffix(PICTURE))
         if self._problem:
             logger.info("clips are stored again; %d were dropped", self._dropped)
         self._problem, self._dropped = "", 0

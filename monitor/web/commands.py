@@ -1,13 +1,14 @@
 """Commands to the monitor, which the pages POST to /api/command/NAME."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from monitor.config.outputs import Change
 from monitor.errors import SoundMonitorError
 from monitor.sinks.status_client import ask_command
 from monitor.web.context import WebContext
@@ -22,6 +23,11 @@ def routes(context: WebContext) -> list[Route]:
 
     async def command(request: Request) -> Response:
         name, arguments = request.path_params["name"], _arguments(request)
+        if name in get_args(Change) and name not in context.may_change:
+            return _refusal(
+                f"web.may_change of the configuration does not allow this: add {name}",
+                409,
+            )
         if arguments is None:
             return _refusal("the request is not an object of JSON", 400)
         try:

@@ -1,7 +1,7 @@
 """What Home Assistant 2026.11 accepts as the description of a device, as tables.
 
-After its `components/mqtt`: `schemas.py`, `abbreviations.py`, `binary_sensor.py`,
-`sensor.py` and `discovery.py`.  It ignores unknown keys of a component; here they are
+After its `components/mqtt`: `schemas.py`, `abbreviations.py`, `discovery.py` and the
+modules of the platforms.  It ignores unknown keys of a component; here they are
 faults, since what they ask for does not happen.
 """
 
@@ -14,13 +14,18 @@ Check = Callable[[Any], bool]
 ABBREVIATIONS = {
     "avty": "availability",
     "avty_mode": "availability_mode",
+    "cmd_t": "command_topic",
     "cmps": "components",
+    "cont_type": "content_type",
     "def_ent_id": "default_entity_id",
     "dev": "device",
     "dev_cla": "device_class",
     "ent_cat": "entity_category",
+    "evt_typ": "event_types",
     "ic": "icon",
+    "img_t": "image_topic",
     "json_attr_t": "json_attributes_topic",
+    "json_attr_tpl": "json_attributes_template",
     "o": "origin",
     "p": "platform",
     "pl_off": "payload_off",
@@ -33,6 +38,7 @@ ABBREVIATIONS = {
     "val_tpl": "value_template",
 }
 DEVICE_ABBREVIATIONS = {
+    "cu": "configuration_url",
     "ids": "identifiers",
     "mdl": "model",
     "mf": "manufacturer",
@@ -47,6 +53,10 @@ def is_text(value: Any) -> bool:
 
 def is_topic(value: Any) -> bool:
     return is_text(value) and not re.search(r"[+#\x00-\x1f\x7f-\x9f]", value)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def one_of(*values: str) -> Check:
@@ -68,12 +78,13 @@ AVAILABILITY = {
     "value_template": is_text,
 }
 ENTITY: dict[str, Check] = {
-    "platform": one_of("binary_sensor", "sensor"),
+    "platform": one_of("binary_sensor", "event", "image", "number", "sensor", "switch"),
     "availability": is_list_of(AVAILABILITY),
     "availability_mode": one_of("all", "any", "latest"),
     "default_entity_id": is_text,
-    "entity_category": one_of("diagnostic"),
+    "entity_category": one_of("config", "diagnostic"),
     "icon": lambda value: bool(re.fullmatch(r"[a-z]+:[a-z0-9-]+", value)),
+    "json_attributes_template": is_text,
     "json_attributes_topic": is_topic,
     "name": is_text,
     "state_topic": is_topic,
@@ -84,23 +95,47 @@ PLATFORMS: dict[str, dict[str, Check]] = {
     "binary_sensor": ENTITY
     | {
         "default_entity_id": is_entity("binary_sensor"),
-        "device_class": one_of("sound", "problem"),
+        "device_class": one_of("sound", "problem", "connectivity"),
         "payload_off": is_text,
         "payload_on": is_text,
     },
     "sensor": ENTITY
     | {
         "default_entity_id": is_entity("sensor"),
+        "device_class": one_of("sound_pressure"),
         "state_class": one_of("measurement", "total", "total_increasing"),
         "unit_of_measurement": is_text,
     },
+    "event": ENTITY
+    | {
+        "default_entity_id": is_entity("event"),
+        "event_types": lambda value: bool(value) and all(map(is_text, value)),
+    },
+    "image": {key: check for key, check in ENTITY.items() if key != "state_topic"}
+    | {
+        "default_entity_id": is_entity("image"),
+        "image_topic": is_topic,
+        "content_type": one_of("image/png"),
+    },
+    "number": ENTITY
+    | {
+        "default_entity_id": is_entity("number"),
+        "command_topic": is_topic,
+        "min": is_number,
+        "max": is_number,
+        "step": is_number,
+    },
+    "switch": ENTITY
+    | {"default_entity_id": is_entity("switch"), "command_topic": is_topic},
 }
 DEVICE: dict[str, Check] = {
     "identifiers": lambda value: bool(value) and all(map(is_text, value)),
     "manufacturer": is_text,
     "model": is_text,
+    "configuration_url": lambda value: value.startswith("http"),
     "name": is_text,
     "sw_version": is_text,
+    "via_device": is_text,
 }
 ORIGIN: dict[str, Check] = {"name": is_text, "sw_version": is_text}
 
@@ -129,7 +164,8 @@ def device_faults(topic: str, facts: Any) -> list[str]:
         if set(each) == {"platform"}:
             continue  # it is removed
         schema = PLATFORMS[each["platform"]]
-        needs = {"unique_id", "state_topic", "name", "default_entity_id"}
+        main = "image_topic" if each["platform"] == "image" else "state_topic"
+        needs = {"unique_id", main, "name", "default_entity_id"}
         found += [f"{key}: {fault}" for fault in faults(each, schema, needs)]
     return found
 

@@ -4,7 +4,7 @@ import contextlib
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import paho.mqtt.client as paho
@@ -33,7 +33,7 @@ class Message:
     """A message, which is published with QoS 1."""
 
     topic: str
-    payload: str
+    payload: str | bytes
     retain: bool = False
 
 
@@ -82,6 +82,8 @@ class BrokerConnection:
         self._changed = threading.Condition()
         self._published = self._acknowledged = 0
         self._received: dict[str, str] = {}
+        self._filters: Sequence[str] = ()
+        """Subscribed to with each connection in the background."""
 
     @property
     def target(self) -> str:
@@ -112,12 +114,14 @@ class BrokerConnection:
         client.loop_start()
         self._wait_for(lambda: self.is_connected, seconds, "did not accept in time")
 
-    def start(self, will: Message) -> None:
+    def start(self, will: Message, filters: Sequence[str] = ()) -> None:
         """Connect in the background, and again when the connection is lost.
 
-        The broker publishes `will` if the connection breaks.
+        The broker publishes `will` if the connection breaks.  Messages that match
+        `filters` wait for `take_received`, but for what the broker has retained.
         """
         client = self._new_client(reconnects=True, will=will)
+        self._filters = filters
         client.reconnect_delay_set(1, MAX_RECONNECT_SECONDS)
         client.connect_async(*self._settings.place, keepalive=KEEP_ALIVE_SECONDS)
         client.loop_start()
@@ -133,6 +137,12 @@ class BrokerConnection:
         """Ask for messages, which `wait_received` returns."""
         assert self._client is not None, "subscribe before open"
         self._client.subscribe([(each, 1) for each in filters])
+
+    def take_received(self) -> dict[str, str]:
+        """Return the newest payload of each topic since the last call."""
+        with self._changed:
+            received, self._received = self._received, {}
+        return received
 
     def wait_received(
         self, is_enough: Callable[[Mapping[str, str]], bool], seconds: float
@@ -182,6 +192,7 @@ class BrokerConnection:
         self.close()
         self.connections = self._published = self._acknowledged = 0
         self.is_connected, self.problem, self._received = False, "", {}
+        self._filters = ()
         version = CallbackAPIVersion.VERSION2
         client = paho.Client(version, self.client_id, reconnect_on_failure=reconnects)
         if self._settings.username is not None:
@@ -203,6 +214,8 @@ class BrokerConnection:
         if code.is_failure:
             self._fail(f"{self.target} refuses: {code}")
             return
+        if self._filters:
+            self.subscribe(*self._filters)
         with self._changed:
             self.is_connected, self.problem = True, ""
             self.connections += 1
@@ -220,6 +233,8 @@ class BrokerConnection:
             self._changed.notify_all()
 
     def _receive(self, message: paho.MQTTMessage) -> None:
+        if self._filters and message.retain:
+            return  # an old request
         # A topic that is not UTF-8 cannot be one of ours.
         with self._changed, contextlib.suppress(UnicodeDecodeError):
             if len(self._received) < MAX_RECEIVED:

@@ -1,138 +1,187 @@
-"""The MQTT topics, and their description for Home Assistant."""
+"""The description of a monitor and its sources for Home Assistant."""
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from monitor import __version__
+from monitor.sinks.mqtt.topics import OFF, OFFLINE, ON, ONLINE, Topics, request
 
-ONLINE, OFFLINE = "online", "offline"
-ON, OFF = "ON", "OFF"
-
-
-class Topics:
-    """The topics of one monitor, which begin with the same words."""
-
-    def __init__(self, prefix: str) -> None:
-        """Begin every topic with `prefix`."""
-        self.prefix = prefix
-        self.availability = f"{prefix}/availability"
-        """Availability of the monitor: online or offline."""
-
-        self.installation = f"{prefix}/installation"
-        """Id of the installation that has the prefix."""
-
-    def source_availability(self, source: str) -> str:
-        """Availability of a source: online while it is listened to, else offline."""
-        return f"{self.prefix}/{source}/availability"
-
-    def label(self, source: str, label: str) -> str:
-        """State of a label: ON from its onset to its event, else OFF."""
-        # A label may hold any character; / + # have a meaning in a topic.
-        return f"{self.prefix}/{source}/label/{quote(label, safe='')}"
-
-    @property
-    def every_label(self) -> str:
-        """A filter for the states of all labels of all sources."""
-        return f"{self.prefix}/+/label/+"
-
-    def level(self, source: str) -> str:
-        """Mean level of the latest seconds, dBFS."""
-        return f"{self.prefix}/{source}/level"
-
-    def health(self, source: str) -> str:
-        """State, problems and losses of the source, JSON."""
-        return f"{self.prefix}/{source}/health"
-
-    def problem(self, source: str) -> str:
-        """Problem of a source: ON or OFF."""
-        return f"{self.prefix}/{source}/problem"
-
-    def of(self, source: str, labels: Sequence[str]) -> list[str]:
-        """Return all topics of a source."""
-        return [
-            self.source_availability(source),
-            self.level(source),
-            self.health(source),
-            self.problem(source),
-            *(self.label(source, label) for label in labels),
-        ]
+Facts = dict[str, Any]
 
 
-def discovery_topic(prefix: str, installation: str, source: str) -> str:
-    """Topic of the description of a source; `prefix` is that of Home Assistant."""
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is described to Home Assistant."""
+
+    installation: str
+    model: str
+    labels: Mapping[str, Sequence[str]]
+    """By source, the labels that are reported."""
+
+    calibrated: Collection[str]
+    """Sources whose A-weighted levels are dB re 20 µPa, not re full scale."""
+
+    counts: bool
+    """Events are counted: there is a database."""
+
+    pictures: bool
+    """Spectrograms of clips are published."""
+
+    requests: Collection[str]
+    """What may be changed: mute, sensitivity."""
+
+    page: str | None
+    """Address of the web page."""
+
+
+def discovery_topic(prefix: str, installation: str, source: str | None = None) -> str:
+    """Topic of the description of a source, or of the monitor.
+
+    `prefix` is that of Home Assistant.
+    """
     return f"{prefix}/device/{_device(installation, source)}/config"
 
 
-def discovery(
-    topics: Topics, installation: str, model: str, source: str, labels: Sequence[str]
-) -> dict[str, Any]:
-    """Describe a source as a device with its sensors, to Home Assistant.
+def describe_source(topics: Topics, described: Described, source: str) -> Facts:
+    """Describe a source as a device with its sensors, behind that of the monitor.
 
     After https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload.
     """
-    device = _device(installation, source)
-    components = {
-        key: {"uniq_id": f"{device}_{key}", **facts}
-        for key, facts in _sensors(topics, source, labels)
-    }
+    facts = _device_facts(described, source, f"Sound monitor {source}")
+    facts["via_device"] = _device(described.installation, None)
+    return _description(facts, _source_entities(topics, described, source))
+
+
+def describe_monitor(topics: Topics, described: Described) -> Facts:
+    """Describe the monitor as the device that the sources are behind."""
+    facts = _device_facts(described, None, "Sound monitor")
+    return _description(facts, _monitor_entities(topics, described))
+
+
+def _device_facts(described: Described, source: str | None, name: str) -> Facts:
+    page = {} if described.page is None else {"cu": described.page}
     return {
-        "dev": {
-            "ids": [device],
-            "name": f"Sound monitor {source}",
-            "mf": "sound-monitor",
-            "mdl": f"Model {model}",
-            "sw": __version__,
-        },
-        "o": {"name": "sound-monitor", "sw": __version__},
-        "cmps": components,
+        "ids": [_device(described.installation, source)],
+        "name": name,
+        "mf": "sound-monitor",
+        "mdl": f"Model {described.model}",
+        "sw": __version__,
+        **page,
     }
 
 
-def _sensors(
-    topics: Topics, source: str, labels: Sequence[str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Key and facts of every sensor of a source."""
+def _description(device: Facts, entities: Iterator[tuple[str, Facts]]) -> Facts:
+    (identifier,) = device["ids"]
+    return {
+        "dev": device,
+        "o": {"name": "sound-monitor", "sw": __version__},
+        "cmps": {
+            key: {"uniq_id": f"{identifier}_{key}", **facts} for key, facts in entities
+        },
+    }
+
+
+def _source_entities(
+    topics: Topics, described: Described, source: str
+) -> Iterator[tuple[str, Facts]]:
+    """Key and facts of every entity of a source."""
     monitor = {"t": topics.availability}
+    always = {"avty": [monitor]}
     while_listening = {
         "avty": [monitor, {"t": topics.source_availability(source)}],
         "avty_mode": "all",
     }
-    diagnostic = {
-        "json_attr_t": topics.health(source),
-        "ent_cat": "diagnostic",
-        "avty": [monitor],
-    }
+    diagnostic = {"ent_cat": "diagnostic", **always}
+    labels = described.labels[source]
 
-    def sensor(platform: str, name: str, topic: str) -> dict[str, Any]:
-        entity = f"{platform}.{_slug('sound_monitor', source, name)}"
-        facts = {"p": platform, "name": name, "def_ent_id": entity, "stat_t": topic}
-        if platform == "binary_sensor":
-            facts |= {"pl_on": ON, "pl_off": OFF}
-        return facts
+    def entity(platform: str, name: str, topic: str | None = None) -> Facts:
+        return _entity(platform, name, topic, source)
 
     for label in labels:
-        topic = topics.label(source, label)
-        facts = sensor("binary_sensor", spoken(label), topic)
-        yield (
-            f"label_{_identifier(label)}",
-            facts | {"dev_cla": "sound"} | while_listening,
-        )
-    level = {"unit_of_meas": "dB", "stat_cla": "measurement", "ic": "mdi:volume-high"}
+        facts = entity("binary_sensor", spoken(label), topics.label(source, label))
+        sound = {"dev_cla": "sound", **while_listening}
+        yield f"label_{_identifier(label)}", facts | sound
+    types = {"evt_typ": list(labels), "ic": "mdi:ear-hearing", **always}
+    yield "began", entity("event", "Sound", topics.began(source)) | types
+    yield "ended", entity("event", "Sound ended", topics.ended(source)) | types
+    icon = {"ic": "mdi:history", **always}
+    yield "last", entity("sensor", "Last sound", topics.last(source)) | icon
+    if described.counts:
+        today = topics.today(source)
+        counted = {
+            "val_tpl": "{{ value_json.events }}",
+            "json_attr_t": today,
+            "json_attr_tpl": "{{ value_json.labels | tojson }}",
+            "stat_cla": "total_increasing",
+            "ic": "mdi:counter",
+        }
+        yield "today", entity("sensor", "Sounds today", today) | counted | always
+    measured = {"stat_cla": "measurement", **while_listening}
+    level = {"unit_of_meas": "dB", "ic": "mdi:volume-high"}
+    yield "level", entity("sensor", "Level", topics.level(source)) | level | measured
+    pressure = {"dev_cla": "sound_pressure", "unit_of_meas": "dBA"}
+    weighted = pressure if source in described.calibrated else level
+    yield "laeq", entity("sensor", "LAeq", topics.laeq(source)) | weighted | measured
+    health = topics.health(source)
+    facts = {"val_tpl": "{{ value_json.state }}", "ic": "mdi:heart-pulse"}
+    attributes = {"json_attr_t": health}
+    yield "health", entity("sensor", "Health", health) | facts | attributes | diagnostic
+    problem = entity("binary_sensor", "Microphone problem", topics.problem(source))
+    yield "problem", problem | {"dev_cla": "problem"} | attributes | diagnostic
+    listens = entity("binary_sensor", "Listening", topics.source_availability(source))
+    yield "listening", listens | _CONNECTIVITY | diagnostic
+    if described.pictures:
+        picture = {"img_t": topics.picture(source), "cont_type": "image/png"}
+        yield "picture", entity("image", "Latest sound") | picture | always
+
+
+def _monitor_entities(
+    topics: Topics, described: Described
+) -> Iterator[tuple[str, Facts]]:
+    """Key and facts of every entity of the monitor itself."""
+    always = {"avty": [{"t": topics.availability}]}
+    settings = {"ent_cat": "config", **always}
+    connected = _entity("binary_sensor", "Connected", topics.availability)
+    yield "connected", connected | _CONNECTIVITY | {"ent_cat": "diagnostic"}
+    problem = _entity("binary_sensor", "Problem", topics.trouble)
     yield (
-        "level",
-        sensor("sensor", "Level", topics.level(source)) | level | while_listening,
+        "problem",
+        problem | {"dev_cla": "problem", "ent_cat": "diagnostic", **always},
     )
-    health = {"val_tpl": "{{ value_json.state }}", "ic": "mdi:heart-pulse"}
-    yield (
-        "health",
-        sensor("sensor", "Health", topics.health(source)) | health | diagnostic,
-    )
-    problem = sensor("binary_sensor", "Microphone problem", topics.problem(source))
-    yield "problem", problem | {"dev_cla": "problem"} | diagnostic
+    if "mute" in described.requests:
+        mute = {"cmd_t": request(topics.mute), "ic": "mdi:bell-off", **settings}
+        yield "mute", _entity("switch", "Mute alerts", topics.mute) | mute
+    if "sensitivity" in described.requests:
+        limits = {"min": 0, "max": 1, "step": 0.05, "ic": "mdi:tune-vertical"}
+        for label in every_label(described.labels):
+            topic, name = topics.sensitivity(label), f"Sensitivity {spoken(label)}"
+            facts = {"cmd_t": request(topic), **limits, **settings}
+            key = f"sensitivity_{_identifier(label)}"
+            yield key, _entity("number", name, topic) | facts
+
+
+_CONNECTIVITY = {"dev_cla": "connectivity", "pl_on": ONLINE, "pl_off": OFFLINE}
+
+
+def _entity(
+    platform: str, name: str, topic: str | None, source: str | None = None
+) -> Facts:
+    names = ["sound_monitor", *([] if source is None else [source]), name]
+    facts = {"p": platform, "name": name, "def_ent_id": f"{platform}.{_slug(*names)}"}
+    if topic is not None:
+        facts["stat_t"] = topic
+    if platform == "binary_sensor":
+        facts |= {"pl_on": ON, "pl_off": OFF}
+    return facts
+
+
+def every_label(labels: Mapping[str, Sequence[str]]) -> list[str]:
+    """The labels of all sources, each once."""
+    return list(dict.fromkeys(label for own in labels.values() for label in own))
 
 
 def former_discovery(prefix: str, topic: str, source: str, label: str) -> list[str]:
@@ -155,8 +204,9 @@ def spoken(label: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def _device(installation: str, source: str) -> str:
-    return f"sound-monitor-{installation}-{_identifier(source)}"
+def _device(installation: str, source: str | None) -> str:
+    name = f"sound-monitor-{installation}"
+    return name if source is None else f"{name}-{_identifier(source)}"
 
 
 def _slug(*names: str) -> str:

@@ -13,14 +13,8 @@ from urllib.parse import unquote
 
 from monitor.private_files import read_regular, write_private
 from monitor.sinks.mqtt.connection import BrokerConnection, Message
-from monitor.sinks.mqtt.discovery import (
-    OFF,
-    ON,
-    ONLINE,
-    Topics,
-    discovery_topic,
-    former_discovery,
-)
+from monitor.sinks.mqtt.discovery import discovery_topic, former_discovery
+from monitor.sinks.mqtt.topics import OFF, ON, ONLINE, Topics
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +173,7 @@ def _left_by_others(
         source, label = levels[0], unquote(levels[2])
         gone = Topics(topic).of(source, [label])
         if discovery_prefix is not None:
+            gone.append(discovery_topic(discovery_prefix, holder))
             gone.append(discovery_topic(discovery_prefix, holder, source))
             gone += former_discovery(discovery_prefix, topic, source, label)
         left |= {each: {} for each in gone}

@@ -5,13 +5,16 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.clock import Clock
 from monitor.config.outputs import MqttSettings
-from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Timed
+from monitor.errors import StoreError
+from monitor.records import Timed
 from monitor.sinks.mqtt.connection import (
     CONNECT_SECONDS,
     BrokerConnection,
@@ -19,13 +22,11 @@ from monitor.sinks.mqtt.connection import (
     Message,
 )
 from monitor.sinks.mqtt.discovery import (
-    OFF,
-    OFFLINE,
-    ON,
-    ONLINE,
-    Topics,
-    discovery,
+    Described,
+    describe_monitor,
+    describe_source,
     discovery_topic,
+    every_label,
 )
 from monitor.sinks.mqtt.installation import (
     CLAIM_SECONDS,
@@ -36,13 +37,17 @@ from monitor.sinks.mqtt.installation import (
     read_installation,
     write_installation,
 )
+from monitor.sinks.mqtt.requests import Requests
+from monitor.sinks.mqtt.source_states import SourceStates
+from monitor.sinks.mqtt.topics import OFFLINE, ONLINE, Topics
 from monitor.sinks.sink import BackgroundThread, Sink
+from monitor.sinks.store.queries import open_to_read
 from monitor.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
 Description = dict[str, dict[str, Any]]
-"""Descriptions of the sources for Home Assistant, by topic."""
+"""Descriptions of the monitor and its sources for Home Assistant, by topic."""
 
 POLL_SECONDS = 0.05
 """Longest time from a change to its publication."""
@@ -71,12 +76,13 @@ class MqttStates(Sink):
     def __init__(
         self,
         settings: MqttSettings,
-        labels: Mapping[str, Sequence[str]],
+        described: Described,
+        requests: Requests,
         *,
-        model: str,
         sample_rate: int,
         state_dir: Path,
-        now: Callable[[], float],
+        database: Path | None,
+        clock: Clock,
         environ: Mapping[str, str],
         claim_seconds: float = CLAIM_SECONDS,
     ) -> None:
@@ -84,11 +90,13 @@ class MqttStates(Sink):
 
         Args:
             settings: Settings of the section.
-            labels: By source, the labels that are reported.
-            model: Name of the model.
+            described: What is described to Home Assistant; the id of the installation
+                is filled in.
+            requests: Does what subscribers ask for.
             sample_rate: Samples a second, of the statistics.
             state_dir: Folder for the file of the installation.
-            now: A monotonic clock.
+            database: Database whose events of the day are counted; None: none are.
+            clock: The time.
             environ: Environment variables of the process, for secrets.
             claim_seconds: See `claim_prefix`.
 
@@ -96,27 +104,20 @@ class MqttStates(Sink):
             ConfigError: A secret or a file is missing or of the wrong form.
         """
         self._settings = settings
-        self._labels = labels
-        self._model = model
-        self._sample_rate = sample_rate
+        self._described = described
+        self._requests = requests
         self._state_dir = state_dir
-        self._now = now
+        self._database = database
+        self._clock = clock
         self._claim_seconds = claim_seconds
         self._connection = BrokerConnection(settings, "mqtt", environ)
         self._thread = BackgroundThread("mqtt", self._run)
-        self._lock = threading.Lock()
-        self._topics = Topics("")
-        """The names of the states; the prefix is known once it is claimed."""
+        self._states = SourceStates(
+            described.labels, sample_rate, settings.every_seconds, clock.monotonic
+        )
+        self._has_reported = threading.Event()
+        """Levels and health were due: the day's events are to be counted."""
 
-        self._states: dict[str, str] = {
-            self._topics.label(source, label): OFF
-            for source, own in labels.items()
-            for label in own
-        }
-        self._changed: dict[str, None] = {}
-        self._powers: dict[str, list[float]] = {}
-        self._reported = -math.inf
-        self._reported_states: tuple[object, ...] = ()
         self._has_failed = self._has_lost_file = False
         self._connected_at = -math.inf
         self._suspicious: float = SHORT_CONNECTIONS
@@ -130,65 +131,27 @@ class MqttStates(Sink):
 
     def write(self, batch: Sequence[Timed]) -> None:
         """Take records."""
-        for timed in batch:
-            record = timed.record
-            if isinstance(record, ScoreFrame):
-                powers = self._powers.setdefault(record.source, [])
-                powers.append(10 ** (record.level_dbfs / 10))
-            elif isinstance(record, (Onset, Event)):
-                state = ON if isinstance(record, Onset) else OFF
-                self._set(self._topics.label(record.source, record.label), state)
+        self._states.write(batch)
 
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics."""
         self._thread.keep_running()
-        listening = statistics.listening()
-        states = (
-            *listening.items(),
-            *(each.state for each in statistics.sources),
-            *(f"{each.source}/{each.kind}" for each in statistics.troubles),
-        )
-        now = self._now()
-        due = now - self._reported >= self._settings.every_seconds
-        if not due and states == self._reported_states:
-            return
-        self._reported, self._reported_states = now, states
-        for each in statistics.sources:
-            listens = ONLINE if listening.get(each.source) else OFFLINE
-            self._set(self._topics.source_availability(each.source), listens)
-            troubles = [
-                trouble.kind
-                for trouble in statistics.troubles
-                if trouble.source in (each.source, EVERY_SOURCE)
-            ]
-            self._set(self._topics.problem(each.source), ON if troubles else OFF)
-            health = {
-                "state": each.state,
-                "problems": troubles,
-                "lost_seconds": round(each.lost_samples / self._sample_rate, 1),
-                "gaps": each.gaps,
-                "backlog_seconds": round(each.backlog_samples / self._sample_rate, 1),
-            }
-            self._set(self._topics.health(each.source), json.dumps(health))
-            powers = self._powers.pop(each.source, [])
-            if powers:
-                level = 10 * math.log10(sum(powers) / len(powers))
-                self._set(self._topics.level(each.source), f"{level:.1f}")
+        if self._states.report(statistics):
+            self._has_reported.set()
+
+    def show_picture(self, source: str, file: Path) -> None:
+        """Publish the spectrogram of a clip that was stored.  Any thread."""
+        with contextlib.suppress(OSError):  # it was deleted at once
+            self._states.report_picture(source, file.read_bytes())
 
     @property
     def queues(self) -> dict[str, int]:
         """Topics whose newest state is not published yet."""
-        return {"mqtt-states": len(self._changed)}
+        return {"mqtt-states": self._states.unpublished}
 
     def close(self) -> None:
         """Publish the last states and that the monitor is offline, if that is quick."""
         self._thread.finish(CLOSE_SECONDS)
-
-    def _set(self, topic: str, state: str) -> None:
-        with self._lock:
-            if self._states.get(topic) != state:
-                self._states[topic] = state
-                self._changed[topic] = None
 
     def _run(self, stop: threading.Event) -> None:
         installation = self._claim(stop)
@@ -202,8 +165,10 @@ class MqttStates(Sink):
         both = replace(installation, retained={**installation.retained, **retained})
         if not self._write(both):
             described = {}
-        connection.start(offline)
+        connection.start(offline, topics.every_request if self._may_change else ())
         while not stop.wait(POLL_SECONDS):
+            self._take_requests(topics)
+            self._count_today()
             if not connection.is_connected:
                 self._warn(connection.problem)
             elif connection.unacknowledged:
@@ -221,17 +186,40 @@ class MqttStates(Sink):
                 self._is_settled = True
                 self._write(replace(installation, retained=retained))
             else:
-                connection.publish(self._changes(topics))
+                connection.publish(self._states.changes(topics.prefix))
                 self._log_steady()
         if connection.is_connected:
             self._leave(topics, offline)
         connection.close()
 
+    @property
+    def _may_change(self) -> bool:
+        return bool(self._settings.may_change)
+
+    def _take_requests(self, topics: Topics) -> None:
+        """Do what was asked for, and publish what may be asked for as it is now."""
+        if not self._may_change:
+            return
+        for topic, payload in self._connection.take_received().items():
+            self._requests.answer(topics, topic, payload)
+        for topic, state in self._requests.states().items():
+            self._states.set(topic, state)
+
+    def _count_today(self) -> None:
+        """Count the events of the day, as often as levels are published."""
+        if self._database is None or not self._has_reported.is_set():
+            return
+        self._has_reported.clear()
+        local = self._clock.utc().astimezone()
+        midnight = datetime(local.year, local.month, local.day).astimezone()
+        # It does not exist before the first record; the next count may be possible.
+        with contextlib.suppress(StoreError), open_to_read(self._database) as reader:
+            self._states.report_today(reader.event_counts(midnight))
+
     def _leave(self, topics: Topics, offline: Message) -> None:
         """Publish that nothing is listened to any more."""
-        for source in self._labels:
-            self._set(self._topics.source_availability(source), OFFLINE)
-        self._connection.publish([*self._changes(topics), offline])
+        self._states.stop_listening()
+        self._connection.publish([*self._states.changes(topics.prefix), offline])
         with contextlib.suppress(BrokerError):
             self._connection.wait_acknowledged(CLOSE_SECONDS)
 
@@ -257,22 +245,26 @@ class MqttStates(Sink):
         return None
 
     def _describe(self, topics: Topics, installation: str) -> Description:
-        """Describe the sources to Home Assistant."""
+        """Describe the monitor and its sources to Home Assistant."""
         prefix = self._settings.discovery_prefix
         if prefix is None:
             return {}
-        return {
-            discovery_topic(prefix, installation, source): discovery(
-                topics, installation, self._model, source, labels
+        described = replace(self._described, installation=installation)
+        monitor = discovery_topic(prefix, installation)
+        sources = {
+            discovery_topic(prefix, installation, source): describe_source(
+                topics, described, source
             )
-            for source, labels in self._labels.items()
+            for source in described.labels
         }
+        return {monitor: describe_monitor(topics, described), **sources}
 
     def _retained(self, topics: Topics, described: Description) -> Retained:
         """Return all topics that this configuration keeps on the broker."""
-        states = [topics.installation, topics.availability]
-        for source, labels in self._labels.items():
-            states += topics.of(source, labels)
+        labels = self._described.labels
+        states = topics.of_monitor(every_label(labels))
+        for source, own in labels.items():
+            states += topics.of(source, own)
         components = {
             topic: {key: facts["p"] for key, facts in description["cmps"].items()}
             for topic, description in described.items()
@@ -298,33 +290,26 @@ class MqttStates(Sink):
         self, topics: Topics, installation: Installation, described: Description
     ) -> list[Message]:
         """Discovery and all states, and then that the monitor is online."""
-        with self._lock:
-            self._changed = dict.fromkeys(self._states)
+        self._states.publish_all_again()
         return [
             Message(topics.installation, installation.id, retain=True),
             *(_json(topic, facts) for topic, facts in described.items()),
-            *self._changes(topics),
+            *self._states.changes(topics.prefix),
             Message(topics.availability, ONLINE, retain=True),
         ]
 
-    def _changes(self, topics: Topics) -> list[Message]:
-        """Return the newest states of the topics that changed since the last call."""
-        with self._lock:
-            changed, self._changed = self._changed, {}
-            return [
-                Message(f"{topics.prefix}{topic}", self._states[topic], retain=True)
-                for topic in changed
-            ]
-
     def _log_connected(self) -> None:
         """Log a new connection; after a failure, `_log_steady` does."""
-        self._connected_at = self._now()
+        self._connected_at = self._clock.monotonic()
         if not self._has_failed:
             logger.info("states are published to %s", self._connection.target)
 
     def _log_steady(self) -> None:
         """Log that a failure is over, once the connection has lasted for a while."""
-        if self._has_failed and self._now() - self._connected_at >= STEADY_SECONDS:
+        if (
+            self._has_failed
+            and self._clock.monotonic() - self._connected_at >= STEADY_SECONDS
+        ):
             logger.info("states are published to %s again", self._connection.target)
             self._has_failed = False
             self._suspicious = self._connection.connections + SHORT_CONNECTIONS

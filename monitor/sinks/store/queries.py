@@ -87,6 +87,18 @@ class Reader:
             query.where("peak_score >= ?", min_score)
         return read_rows(query.run(self._connection), read_occurrence)
 
+    def event_counts(self, since: datetime) -> dict[str, dict[str, int]]:
+        """Return the number of events that began since then, by source and label."""
+        counts: dict[str, dict[str, int]] = {}
+        for source, label, count in self._connection.execute(
+            "SELECT source_name, label, count(*) FROM events_read "
+            "WHERE at_ms >= ? AND end_reason IS NOT NULL "
+            "GROUP BY source_name, label",
+            (to_ms(since),),
+        ):
+            counts.setdefault(source, {})[label] = count
+        return counts
+
     def events_page(
         self,
         filters: EventFilters,

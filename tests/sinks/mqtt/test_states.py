@@ -3,7 +3,7 @@
 import json
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,11 @@ import pytest
 from monitor.config.outputs import MqttSettings
 from monitor.records import EVERY_SOURCE
 from monitor.sinks.mqtt.connection import Message
+from monitor.sinks.mqtt.discovery import Described
+from monitor.sinks.mqtt.requests import Requests
 from monitor.sinks.mqtt.states import MqttStates
+from monitor.sinks.status_client import Document
+from monitor.sinks.status_requests import Commands
 from monitor.statistics import Trouble
 from tests.support.broker import (
     Broker,
@@ -38,16 +42,33 @@ def states(
     clock: FakeClock | None = None,
     sources: Sequence[str] = ("street",),
     labels: Sequence[str] = LABELS,
+    database: Path | None = None,
+    commands: Commands = lambda *_: {},
+    mutes: Callable[[], Sequence[Document]] = tuple,
     **settings: Any,
 ) -> MqttStates:
     section = {"host": "localhost", "port": port, "every_seconds": 10, **settings}
-    return MqttStates(
-        MqttSettings.model_validate(section, strict=False),
-        dict.fromkeys(sources, labels),
+    mqtt = MqttSettings.model_validate(section, strict=False)
+    by_source = dict.fromkeys(sources, labels)
+    described = Described(
+        installation="",
         model="urban",
+        labels=by_source,
+        calibrated=(),
+        counts=database is not None,
+        pictures=False,
+        requests=mqtt.may_change,
+        page=None,
+    )
+    sensitivities = dict.fromkeys(labels, 0.5)
+    return MqttStates(
+        mqtt,
+        described,
+        Requests(mqtt.may_change, commands, ["night"], mutes, sensitivities),
         sample_rate=44_100,
         state_dir=folder / "state",
-        now=(clock or FakeClock()).monotonic,
+        database=database,
+        clock=clock or FakeClock(),
         environ={},
         claim_seconds=0.2,
     )
@@ -141,7 +162,7 @@ def test_a_broker_that_was_away_gets_the_newest_states(tmp_path: Path) -> None:
                 subscriber.wait_for("sound-monitor/street/label/dog_bark", "ON")
                 subscriber.wait_for(ONLINE, "online")
                 count = len(subscriber.messages)
-    assert count < 50
+    assert count < 200
 
 
 @needs_mosquitto
@@ -184,7 +205,7 @@ class FakeConnection:
     def open(self, seconds: float) -> None:
         pass
 
-    def start(self, will: Message) -> None:
+    def start(self, will: Message, filters: Sequence[str] = ()) -> None:
         pass
 
     def subscribe(self, *filters: str) -> None:

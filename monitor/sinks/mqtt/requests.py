@@ -1,0 +1,80 @@
+"""What subscribers of the broker may ask for: to mute alerts, and a sensitivity."""
+
+import logging
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from monitor.errors import SoundMonitorError
+from monitor.sinks.mqtt.topics import OFF, ON, Topics
+from monitor.sinks.status_client import Document
+from monitor.sinks.status_requests import Commands
+
+logger = logging.getLogger(__name__)
+
+MUTE_SECONDS = 86_400
+"""Duration of a mute: one that was forgotten ends by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Does what is asked for, as far as the configuration allows it."""
+
+    allowed: Collection[str]
+    """What may be changed: mute, sensitivity."""
+
+    commands: Commands
+    rules: Sequence[str]
+    """Names of the alert rules."""
+
+    mutes: Callable[[], Sequence[Document]]
+    """The mutes that there are."""
+
+    sensitivities: Mapping[str, float]
+    """Sensitivity of each label that is reported."""
+
+    def states(self) -> dict[str, str]:
+        """Return the newest states by topic, without a prefix."""
+        topics, states = Topics(""), {}
+        if "mute" in self.allowed:
+            muted = {str(mute["rule"]) for mute in self.mutes()}
+            is_muted = bool(self.rules) and muted.issuperset(self.rules)
+            states[topics.mute] = ON if is_muted else OFF
+        if "sensitivity" in self.allowed:
+            for label, value in self.sensitivities.items():
+                states[topics.sensitivity(label)] = f"{value:g}"
+        return states
+
+    def answer(self, topics: Topics, topic: str, payload: str) -> None:
+        """Do what a message asks for; it may take some seconds.
+
+        What is wrong or not allowed is logged and changes nothing.
+        """
+        label = topics.label_of_request(topic)
+        try:
+            if label is None:
+                self._mute(payload)
+            else:
+                self._change(label, payload)
+        except SoundMonitorError as error:
+            logger.warning("a message at %.200s changed nothing: %s", topic, error)
+
+    def _mute(self, payload: str) -> None:
+        if "mute" not in self.allowed or payload not in (ON, OFF):
+            raise SoundMonitorError("it must be ON or OFF, and mqtt.may_change hold it")
+        seconds = MUTE_SECONDS if payload == ON else 0
+        for rule in self.rules:
+            self.commands("mute", {"rule": rule, "seconds": seconds})
+
+    def _change(self, label: str, payload: str) -> None:
+        try:
+            value = float(payload)
+        except ValueError:
+            value = math.nan
+        known = "sensitivity" in self.allowed and label in self.sensitivities
+        if not known or not 0 <= value <= 1:
+            raise SoundMonitorError(
+                "it must be a number from 0 to 1 for a label that is reported, and "
+                "mqtt.may_change hold sensitivity"
+            )
+        self.commands("sensitivity", {"label": label, "value": value})
