@@ -139,10 +139,10 @@ def test_what_is_gone_is_gone_and_a_kill_makes_everything_unavailable(
         home.wait_until(lambda: home.state(f"binary_sensor.{YARD}_siren") == "off")
         monitor.process.kill()
         home.wait_until(lambda: home.state(SIREN) == "unavailable", 60)
-        assert home.state(CONNECTED) == "off"
+        home.wait_until(lambda: home.state(CONNECTED) == "off")
     configuration(folder, broker.port, "street", model="world")
     gone = f"binary_sensor.{STREET}_street_music"
-    assert home.state(gone) == "unavailable"
+    home.wait_until(lambda: home.state(gone) == "unavailable")
     with RunningMonitor(folder, "--config", path):
         home.wait_until(lambda: home.state(SIREN) == "off", 40)
         home.wait_until(lambda: home.state(gone) is None)
