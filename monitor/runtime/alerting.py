@@ -114,10 +114,10 @@ class Alerting:
 
     # Any other thread.
 
-    def wake(self) -> None:
-        """Have the senders look at the outbox now."""
+    def try_now(self, alert_id: str) -> None:
+        """Have the endpoint of an alert tried now, if the alert is pending."""
         for sender in self._senders.values():
-            sender.wake()
+            sender.try_now(alert_id)
 
     def start(self, threads: Threads, before: "Alerting | None" = None) -> None:
         """Start a thread for each endpoint; the store has opened the database.

@@ -281,7 +281,7 @@ class MonitorCommands:
 
         result = _change(context, work)
         if context.app.plan.alerting is not None:
-            context.app.plan.alerting.wake()
+            context.app.plan.alerting.try_now(alert_id)
         context.report_change("alerts", [alert_id])
         return result
 

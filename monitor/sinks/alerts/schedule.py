@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.sinks.alerts.alert import Entry
-from monitor.sinks.store.records import to_ms
+from monitor.sinks.store.records import from_ms, to_ms
 
 SHORTEST_BACK_OFF_SECONDS = 1.0
 LONGEST_BACK_OFF_SECONDS = 3600.0
@@ -156,9 +156,13 @@ class Schedule:
     ) -> datetime:
         """Note a failed attempt, counted in `entry`; return the time of the next.
 
-        It is not before the endpoint has asked for, nor before our own pause is over.
+        It is not before the endpoint has asked for, nor before our own pause is over;
+        an attempt by hand, before its time, puts it off only if the endpoint asks.
         """
         key, is_head = entry.alert.id, entry.alert.id not in self._passed_over
+        before = self._failures.get(key)
+        if before is not None and now < before.due and asked_seconds is None:
+            return from_ms(before.next_attempt_ms)
         if is_head and self._suspect is None:
             self.failures += 1
             if self._failing_since is None:
@@ -173,7 +177,6 @@ class Schedule:
             # The one behind fails too: it is not the alert but the endpoint.
             self.clear_suspect()
             return next_attempt
-        before = self._failures.get(key)
         self._failures[key] = _Failure(
             now if before is None else before.first, now + pause, to_ms(next_attempt)
         )

@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -21,6 +22,9 @@ LOOK_SECONDS = 2.0
 
 DATABASE_RETRY_SECONDS = 0.5
 """Pause between attempts to use a database that fails."""
+
+MOST_WANTED = 100
+"""Attempts by hand that wait for their turn."""
 
 POLL_SECONDS = 0.1
 CANCEL_SECONDS = 0.3
@@ -94,6 +98,7 @@ class Sender:
         self._clock = clock
         self._schedule = Schedule(clock.utc(), clock.monotonic(), draw)
         self._wakeup = threading.Event()
+        self._wanted: deque[str] = deque(maxlen=MOST_WANTED)
         self._is_idle = False
         self._dead = 0
         self._delivery: Delivery | None = None
@@ -105,6 +110,14 @@ class Sender:
 
     def wake(self) -> None:
         """Look at the outbox now.  Any thread."""
+        self._wakeup.set()
+
+    def try_now(self, alert_id: str) -> None:
+        """Make an attempt at once, if the alert is one of this endpoint.  Any thread.
+
+        If older ones are before it, at the first of them: the order stays.
+        """
+        self._wanted.append(alert_id)
         self._wakeup.set()
 
     @property
@@ -142,12 +155,19 @@ class Sender:
         self._wakeup.clear()
         wait_seconds = LOOK_SECONDS
         entry = self._pending.first(self._schedule.passed_over)
-        if entry is not None:
+        wanted = self._pending.find(self._wanted.popleft()) if self._wanted else None
+        if wanted is not None and wanted.alert.endpoint == self.endpoint:
+            is_passed_over = wanted.alert.id in self._schedule.passed_over
+            self._attempt(wanted if is_passed_over else entry or wanted, stop)
+            wait_seconds = 0.0
+        elif entry is not None:
             wait_seconds = self._handle(entry, stop)
         else:
             self._schedule.clear_suspect()
             if self._pending.holds_memory:
                 wait_seconds = DATABASE_RETRY_SECONDS
+        if self._wanted:
+            wait_seconds = 0.0
         key = self._schedule.due_among_passed_over(self._clock.monotonic())
         if key is None or stop.is_set():
             return wait_seconds

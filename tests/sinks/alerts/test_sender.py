@@ -156,6 +156,39 @@ def test_an_alert_passed_over_that_is_dropped_is_not_delivered(
     assert hook.numbers[count:] in ([2], [0, 2])
 
 
+def test_an_attempt_by_hand_is_made_at_the_first_in_order(database: Database) -> None:
+    """Whichever alert is asked for, while its endpoint has a long pause."""
+    put(database, *now_alerts(3), alert(7, "dog/webhook"))
+    hook = FakeHook(Retry("down", 1000), Retry("down"), Retry("down"), Delivered())
+    with running(database, hook) as sender, closing(Outbox(database)) as outbox:
+        wait_until(lambda: len(hook.taken) == 1)
+        found = [entry.alert for entry in outbox.entries()]
+        by_number = {each.body["number"]: each.id for each in found}
+        sender.try_now(by_number[7])
+        sender.try_now(by_number[2])
+        wait_until(lambda: len(hook.taken) == 2)
+        sender.try_now(by_number[0])
+        wait_until(lambda: len(hook.taken) == 3)
+        wait_until(lambda: states(database)[0] == ("pending", 3))
+        sender.try_now("unknown")
+        sender.try_now(by_number[2])
+        wait_until(lambda: states(database)[0] == ("delivered", 4))
+    assert hook.numbers[:4] == [0, 0, 0, 0]
+
+
+def test_an_alert_passed_over_is_tried_by_hand(database: Database) -> None:
+    put(database, *now_alerts(2))
+    note_attempts(database, 9)
+    hook = PickyHook()
+    with running(database, hook, jitter=1.0) as sender:
+        wait_until(lambda: states(database)[1][0] == "delivered")
+        wait_until(lambda: sender.is_idle)
+        count = len(hook.taken)
+        sender.try_now(hook.taken[0].id)
+        wait_until(lambda: len(hook.taken) == count + 1)
+    assert hook.numbers[-1] == 0
+
+
 def test_retry_after_is_obeyed(database: Database) -> None:
     put(database, *now_alerts(1))
     hook = FakeHook(Retry("busy", 1000.0))
