@@ -33,17 +33,13 @@ class Requests:
     sensitivities: Mapping[str, float]
     """Sensitivity of each label that is reported."""
 
-    def states(self) -> dict[str, str]:
-        """Return the newest states by topic, without a prefix."""
-        topics, states = Topics(""), {}
-        if "mute" in self.allowed:
-            muted = {str(mute["rule"]) for mute in self.mutes()}
-            is_muted = bool(self.rules) and muted.issuperset(self.rules)
-            states[topics.mute] = ON if is_muted else OFF
-        if "sensitivity" in self.allowed:
-            for label, value in self.sensitivities.items():
-                states[topics.sensitivity(label)] = f"{value:g}"
-        return states
+    @property
+    def mute(self) -> str | None:
+        """ON: every rule is muted; else OFF.  None: nobody may mute them."""
+        if "mute" not in self.allowed:
+            return None
+        muted = {str(mute["rule"]) for mute in self.mutes()}
+        return ON if self.rules and muted.issuperset(self.rules) else OFF
 
     def answer(self, topics: Topics, topic: str, payload: str) -> None:
         """Do what a message asks for; it may take some seconds.

@@ -14,7 +14,7 @@ from monitor.statistics import Statistics, Trouble
 from monitor.text import rounded, utc_text
 
 MOST_WAITING = 100
-"""Messages about sounds and pictures that wait for the broker; the newest stay."""
+"""Messages about sounds that wait for the broker; the newest stay."""
 
 WAITING_SECONDS = 60.0
 """Longest time that they wait: an automation is not to act on what is long over."""
@@ -55,7 +55,10 @@ class SourceStates:
             for label in own
         }
         self._changed: dict[str, None] = {}
-        self._waiting: deque[tuple[float, Message]] = deque(maxlen=MOST_WAITING)
+        self._sounds: deque[tuple[float, Message]] = deque(maxlen=MOST_WAITING)
+        self._pictures: dict[str, tuple[float, Message]] = {}
+        """The newest of each source, of some hundred kilobytes each."""
+
         self._levels: dict[str, list[tuple[float, float]]] = {}
         """By source, powers of the hops since the last report: plain, A-weighted."""
 
@@ -85,12 +88,12 @@ class SourceStates:
         if isinstance(record, Onset):
             self.set(topics.label(source, record.label), ON)
             self.set(topics.last(source), record.label)
-            self.send(Message(topics.began(source), json.dumps(facts)))
+            self._send(Message(topics.began(source), json.dumps(facts)))
             return
         self.set(topics.label(source, record.label), OFF)
         if record.end_reason != "interrupted":  # by the end of an earlier run
             facts["duration"] = rounded(timed.end_seconds - timed.start_seconds, 1)
-            self.send(Message(topics.ended(source), json.dumps(facts)))
+            self._send(Message(topics.ended(source), json.dumps(facts)))
 
     def report(self, statistics: Statistics) -> bool:
         """Take the newest statistics; return whether levels and health were due."""
@@ -134,7 +137,9 @@ class SourceStates:
 
     def report_picture(self, source: str, png: bytes) -> None:
         """Take the spectrogram of a clip."""
-        self.send(Message(self._topics.picture(source), png))
+        message = Message(self._topics.picture(source), png)
+        with self._lock:
+            self._pictures[source] = (self._now(), message)
 
     def stop_listening(self) -> None:
         """No source is listened to any more."""
@@ -148,9 +153,10 @@ class SourceStates:
                 self._states[topic] = state
                 self._changed[topic] = None
 
-    def send(self, message: Message) -> None:
+    def _send(self, message: Message) -> None:
         """Have a message published once, if that is possible soon."""
-        self._waiting.append((self._now(), message))
+        with self._lock:
+            self._sounds.append((self._now(), message))
 
     def publish_all_again(self) -> None:
         """Have every state published: the broker may know none."""
@@ -167,16 +173,19 @@ class SourceStates:
         with self._lock:
             changed, self._changed = self._changed, {}
             states = {topic: self._states[topic] for topic in changed}
+            waiting = [*self._sounds, *self._pictures.values()]
+            self._sounds.clear()
+            self._pictures.clear()
         messages = [
             Message(f"{prefix}{topic}", state, retain=True)
             for topic, state in states.items()
         ]
         since = self._now() - WAITING_SECONDS
-        while self._waiting:
-            at, message = self._waiting.popleft()
-            if at >= since:
-                messages.append(Message(f"{prefix}{message.topic}", message.payload))
-        return messages
+        return messages + [
+            Message(f"{prefix}{message.topic}", message.payload)
+            for at, message in waiting
+            if at >= since
+        ]
 
 
 def _kinds(troubles: Sequence[Trouble], source: str) -> list[str]:

@@ -115,6 +115,9 @@ class MqttStates(Sink):
         self._states = SourceStates(
             described.labels, sample_rate, settings.every_seconds, clock.monotonic
         )
+        if "sensitivity" in requests.allowed:  # a change reloads: they stay as they are
+            for label, value in requests.sensitivities.items():
+                self._states.set(Topics("").sensitivity(label), f"{value:g}")
         self._has_reported = threading.Event()
         """Levels and health were due: the day's events are to be counted."""
 
@@ -202,8 +205,8 @@ class MqttStates(Sink):
             return
         for topic, payload in self._connection.take_received().items():
             self._requests.answer(topics, topic, payload)
-        for topic, state in self._requests.states().items():
-            self._states.set(topic, state)
+        if (mute := self._requests.mute) is not None:
+            self._states.set(Topics("").mute, mute)
 
     def _count_today(self) -> None:
         """Count the events of the day, as often as levels are published."""

@@ -80,3 +80,22 @@ def test_the_events_of_the_day_are_counted_in_the_database(tmp_path: Path) -> No
         wait_until(lambda: today in subscriber.newest())
     counted = {"siren": 3, "dog_bark": 1}
     assert json.loads(subscriber.newest()[today]) == {"events": 4, "labels": counted}
+
+
+@needs_mosquitto
+def test_of_the_pictures_of_an_outage_the_newest_is_published(tmp_path: Path) -> None:
+    topic = "sound-monitor/street/picture"
+    with running_broker(tmp_path) as broker:
+        broker.stop()
+        with publishing(broker) as sink:
+            for content in ("first", "second"):
+                (tmp_path / "clip.png").write_text(content)
+                sink.show_picture("street", tmp_path / "clip.png")
+            sink.show_picture("street", tmp_path / "deleted.png")
+            broker.start()
+            with subscribed(broker) as subscriber:
+                subscriber.wait_for(topic, "second")
+            assert subscriber.payloads(topic) == ["second"]
+            with subscribed(broker) as late:
+                late.wait_for(ONLINE, "online")
+                assert topic not in late.newest()
