@@ -183,11 +183,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def gap_reason(reason: str) -> str:
+    """Why a source was not listened to: the reason of a gap, or "off"."""
+    texts: dict[str, str] = {"off": "the monitor did not run"} | {**GAP_REASONS}
+    return texts.get(reason, reason)
+
+
 def percent(share: float | None) -> str:
     """A share in per cent: 100 % only if nothing is missing, a dash if unknown."""
     if share is None or not math.isfinite(share):
         return "-"
-    return "100 %" if share == 1 else f"{int(share * 10_000) / 100:.2f} %"
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    return f"{int(round(share * 10_000, 6)) / 100:.2f} %"
 
 
 def redact_url(url: str) -> str:

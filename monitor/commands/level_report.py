@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from monitor.commands.process import print_line, print_table
 from monitor.errors import SoundMonitorError
 from monitor.text import (
-    GAP_REASONS,
     counted,
     duration,
+    gap_reason,
     level,
     percent,
     rounded,
@@ -97,13 +97,8 @@ def print_diary(diary: "NoiseDiary") -> None:
     first, last = (_minute(moment) for moment in (diary.start, diary.end))
     print_line(f"Noise diary, {first} to {last}")
     for name, source in diary.sources.items():
-        share = source.listened_seconds / diary.seconds if diary.seconds else 0.0
-        unit = (
-            f"dB(A), offset {', '.join(f'{it:g}' for it in source.offsets_db)} dB"
-            if source.is_calibrated
-            else "dBFS(A): level_offset_db is not set, or was not all the time"
-        )
-        print_line(f"{name}: measured {percent(min(1.0, share))} of the time; {unit}")
+        share = percent(diary.coverage(name))
+        print_line(f"{name}: measured {share} of the time; {source.calibration}")
     print_line()
     rows = [
         (
@@ -134,12 +129,6 @@ def print_diary(diary: "NoiseDiary") -> None:
                 f"{name}: and {counted(source.short_gaps, 'shorter gap')}, "
                 f"{duration(source.short_seconds)} in all"
             )
-
-
-def gap_reason(reason: str) -> str:
-    """Why a source was not listened to, for people."""
-    texts: dict[str, str] = {"off": "the monitor did not run"} | {**GAP_REASONS}
-    return texts.get(reason, reason)
 
 
 def write_csv(file: Path, diary: "NoiseDiary") -> None:

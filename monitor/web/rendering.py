@@ -170,7 +170,6 @@ def _environment(language: str) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "coverage": coverage,
         "decimals": partial(decimals, language),
         "duration": localised(_duration),
         "number": localised(_number),
@@ -195,11 +194,6 @@ def _share(value: float | None, digits: int | None = None) -> str:
     if value is None or digits is None:
         return percent(value)
     return f"{100 * value:.{digits}f} %"
-
-
-def coverage(share: float) -> str:
-    """Write a share in whole per cent, rounded down: 100 % if nothing is missing."""
-    return "< 1 %" if 0 < share < 0.01 else f"{int(100 * share + 1e-9)} %"
 
 
 def _size(count: int | None) -> str:

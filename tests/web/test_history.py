@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from monitor.web.app import build_app
+from monitor.web.labels import label_rank
 from tests.support.clock import FakeClock
 from tests.support.levels import minutes, store_levels
 from tests.support.store import make_store
@@ -55,7 +56,7 @@ def test_a_day_has_its_levels_and_sounds(client: WebClient) -> None:
     assert "Monday, 2026-11-23" in text
     assert "Levels at street, dB(A)" in text
     # Half of the day was measured, of the hour of nine everything.
-    assert "LAeq - 50 % of the period measured" in text
+    assert "LAeq - 50.00 % of the period measured" in text
     assert "09:00 61.5 77.7 61.5 61.5 61.5 100 %" in text
     assert "13:00 - - - - - 0 %" in text
     assert "drilling 3 4m 30s 2026-11-23 09:00 2026-11-23 09:31" in text
@@ -153,6 +154,24 @@ def test_a_query_that_is_none_is_refused(client: WebClient, path: str) -> None:
     assert client.get(path).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/diary?from=2026-11-23&to=2026-11-01", "From: 2026-11-23 is later than"),
+        ("/diary?from=1900-01-01", "From: 1900-01-01 is no date from 1990 to 2200."),
+        ("/diary?after=25&before=6", "Hours from: 25 is no whole number from 0 to 24."),
+        ("/diary?after=22", "Hours to: This hour is missing; both are needed."),
+        ("/day?date=never", "Date: never is no date from 1990 to 2200."),
+    ],
+)
+def test_a_form_names_its_wrong_field_and_stays(
+    client: WebClient, path: str, sentence: str
+) -> None:
+    page = client.get(path).text
+    assert sentence in page
+    assert "<form action" in page
+
+
 def test_a_source_that_is_unknown_has_nothing(client: WebClient) -> None:
     page = client.get(f"/day?date={DAY}&source=%3Cscript%3E")
     assert page.status_code == 200
@@ -162,8 +181,8 @@ def test_a_source_that_is_unknown_has_nothing(client: WebClient) -> None:
 
 def test_a_diary_has_incidents_and_what_they_rest_on(client: WebClient) -> None:
     text = text_of(client.get(f"/diary?from={DAY}&to={DAY}").text)
-    assert "2026-11-23 09:00 - 09:04 drilling street 2 3m 00s 66 % 63.3 - dB(A)" in text
-    assert "measured 50 % of the time" in text
+    assert "2026-11-23 09:00 - 09:04 drilling street 2 3m 00s 67 % 63.3 - dB(A)" in text
+    assert "measured 50.00 % of the time" in text
     assert "by the offset of 94.0 dB that the operator set; not checked" in text
     # The day in a line, and no share of what sounded once.
     assert "2026-11-23 drilling street 2 4m 30s 63.3 - dB(A)" in text
@@ -208,6 +227,33 @@ def test_the_table_of_a_diary_is_a_download(client: WebClient) -> None:
     rows = list(csv.DictReader(answer.text.splitlines()))
     incidents = [row for row in rows if row["kind"] == "incident"]
     assert [row["label"] for row in incidents] == ["drilling", "drilling"]
+
+
+def test_the_table_of_a_diary_says_what_it_rests_on(client: WebClient) -> None:
+    place = "place=Hof&name=Jo"
+    answer = client.get(f"/diary.csv?from={DAY}&to={DAY}&{place}").text
+    rows = {row["kind"]: row for row in csv.DictReader(answer.splitlines())}
+    assert rows["diary"]["note"] == "Hof, kept by Jo"
+    assert rows["source"]["note"] == (
+        "measured 50.00 % of the time; dB(A), offset 94 dB, not checked by a calibrator"
+    )
+    assert rows["source"]["unit"] == "dB(A)"
+
+
+def test_a_label_has_its_colour_on_the_page_day_too(client: WebClient) -> None:
+    page = client.get(f"/day?date={DAY}").text
+    assert f'<tr class="rank-{label_rank("drilling")}">' in page
+
+
+def test_a_share_that_is_nearly_none_is_written_once(tmp_path: Path) -> None:
+    """It was escaped twice, and was another figure in the diary."""
+    store_levels(tmp_path / "monitor.db", minutes(MIDNIGHT, 10, -40.0, offset_db=0.0))
+    client = WebClient(build_app(make_context(tmp_path)))
+    day = client.get(f"/day?date={DAY}").text
+    assert "0.69 % of the period measured" in day
+    diary = client.get(f"/diary?from={DAY}&to={DAY}").text
+    assert "measured 0.69 % of the time" in diary
+    assert "<strong>Not calibrated.</strong>" in diary
 
 
 def test_numbers_are_written_as_in_german(client: WebClient) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from monitor.runtime.health import DISK, OVERLOAD
-from monitor.web.rendering import FOLDER, LANGUAGES, coverage, said, strings
+from monitor.web.rendering import FOLDER, LANGUAGES, said, strings
 from tests.audio.test_signal_health import FAULTS, good
 from tests.support.health import examine
 
@@ -101,12 +101,3 @@ def pattern_of(node: ast.AST) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(map(pattern_of, node.values)) or "{}"
     return "{}" if isinstance(node, ast.FormattedValue) else ""
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [(0.0, "0 %"), (0.004, "< 1 %"), (0.29, "29 %"), (0.9999, "99 %"), (1.0, "100 %")],
-)
-def test_a_coverage_is_rounded_down(share: float, text: str) -> None:
-    """100 * 0.29 is a little less than 29."""
-    assert coverage(share) == text

@@ -90,10 +90,11 @@ def missed_times(
         if seconds > 0:
             gaps.append(Missed(source, began, min(end, now), "stalled", seconds))
     runs = read_runs(reader, now, is_running=silent is not None)
+    names = {*sources, *(each.source for each in gaps)}
     off = [
         Missed(source, began, ended, OFF, (ended - began).total_seconds())
         for began, ended in _breaks(runs, start, end)
-        for source in {*sources, *(each.source for each in gaps)}
+        for source in names
     ]
     return sorted(gaps + off, key=lambda each: (each.start, each.source))
 

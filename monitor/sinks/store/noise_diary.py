@@ -17,7 +17,7 @@ from monitor.sinks.store.listened import OFF, Missed, merged, missed_times
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import from_ms, to_ms
 from monitor.sinks.store.selection import DAY, Selection
-from monitor.text import table_text, weighted_unit
+from monitor.text import gap_reason, percent, table_text, weighted_unit
 
 PAUSE = timedelta(minutes=10)
 """Longest pause between two events of an incident."""
@@ -28,6 +28,7 @@ SHORT = timedelta(seconds=10)
 CSV_COLUMNS = (
     *("kind", "source", "label", "start", "end", "duration_seconds", "events"),
     *("sounding_seconds", "share_percent", "laeq_db", "lafmax_db", "unit", "reason"),
+    "note",
 )
 
 Window = tuple[int, int]
@@ -157,6 +158,21 @@ class SourceDiary:
         """True if all of its levels are dB(A); False: some are dB re full scale."""
         return 0.0 not in (self.offsets_db or [0.0])
 
+    @property
+    def is_mixed(self) -> bool:
+        """True if some of its levels are dB(A), and others dB re full scale."""
+        return 0.0 in self.offsets_db and len(self.offsets_db) > 1
+
+    @property
+    def calibration(self) -> str:
+        """What its levels are, for people."""
+        if self.is_mixed:
+            return "dB(A) and dBFS(A): level_offset_db was set for a part of the time"
+        if not self.is_calibrated:
+            return "dBFS(A): level_offset_db is not set"
+        offsets = ", ".join(f"{it:g}" for it in self.offsets_db)
+        return f"dB(A), offset {offsets} dB, not checked by a calibrator"
+
 
 @dataclass(frozen=True, slots=True)
 class NoiseDiary:
@@ -175,6 +191,11 @@ class NoiseDiary:
     def seconds(self) -> float:
         """Length of its time."""
         return (self.end - self.start).total_seconds()
+
+    def coverage(self, source: str) -> float:
+        """Return the share of its time in which the level of a source was measured."""
+        listened = self.sources[source].listened_seconds
+        return min(1.0, listened / self.seconds) if self.seconds else 0.0
 
 
 def noise_diary(
@@ -265,8 +286,22 @@ def day_totals(
     return [found[key] for key in sorted(found)]
 
 
-def diary_csv(diary: NoiseDiary, zone: tzinfo | None = None) -> str:
-    """Return the diary as comma-separated values, with times of the place."""
+def diary_csv(
+    diary: NoiseDiary, zone: tzinfo | None = None, *, place: str = "", name: str = ""
+) -> str:
+    """Return the diary as comma-separated values, with times of the place.
+
+    The first rows say where it is from and who keeps it, and what it rests on.
+    """
+    whole = [*_csv_times(diary, zone), *[""] * 4]
+    top = []
+    for source, basis in diary.sources.items():
+        unit, share = weighted_unit(basis.is_calibrated), diary.coverage(source)
+        note = f"measured {percent(share)} of the time; {basis.calibration}"
+        top.append(["source", table_text(source), "", *whole, "", unit, "", note])
+    if place or name:
+        note = table_text(", ".join(filter(None, (place, name and f"kept by {name}"))))
+        top.insert(0, ["diary", "", "", *whole, "", "", "", note])
     rows: list[tuple[datetime, list[object]]] = []
     for it in diary.incidents:
         sounding = [it.events, round(it.sounding_seconds, 1), round(100 * it.share, 1)]
@@ -274,15 +309,18 @@ def diary_csv(diary: NoiseDiary, zone: tzinfo | None = None) -> str:
             "" if level is None else round(level, 1)
             for level in (it.laeq_db, it.lafmax_db)
         ]
-        more = [*sounding, *levels, weighted_unit(it.is_calibrated), ""]
+        more = [*sounding, *levels, weighted_unit(it.is_calibrated), "", ""]
         rows.append(_csv_row("incident", it, zone, more))
     rows += [
-        _csv_row("not-listened", gap, zone, [*[""] * 6, gap.reason])
+        _csv_row(
+            "not-listened", gap, zone, [*[""] * 6, gap.reason, gap_reason(gap.reason)]
+        )
         for gap in diary.missed
     ]
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(CSV_COLUMNS)
+    writer.writerows(top)
     writer.writerows(row for _, row in sorted(rows, key=lambda each: each[0]))
     return text.getvalue()
 
@@ -292,8 +330,15 @@ def _csv_row(
 ) -> tuple[datetime, list[object]]:
     """Return the row of an incident or a gap, behind its begin."""
     names = (table_text(it.source), table_text(getattr(it, "label", "")))
-    times = (
+    return it.start, [kind, *names, *_csv_times(it, zone), *more]
+
+
+def _csv_times(
+    it: NoiseDiary | Incident | Missed, zone: tzinfo | None
+) -> tuple[str, str, float]:
+    """Return begin, end and length."""
+    start, end = (
         moment.astimezone(zone).isoformat(timespec="seconds")
         for moment in (it.start, it.end)
     )
-    return it.start, [kind, *names, *times, round(it.seconds, 1), *more]
+    return start, end, round(it.seconds, 1)

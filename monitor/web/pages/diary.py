@@ -7,9 +7,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from monitor.sinks.status_client import query_status, silent_since
@@ -26,7 +25,8 @@ from monitor.sinks.store.noise_diary import (
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.selection import Selection
 from monitor.web.context import WebContext
-from monitor.web.pages.history import day_of, source_names
+from monitor.web.fields import Fields
+from monitor.web.pages.history import source_names
 from monitor.web.rendering import render
 
 MOST_DAYS = 366
@@ -37,6 +37,7 @@ MOST_ROWS = 500
 """Totals, incidents and gaps that the page shows, the newest; the file has all."""
 
 LONGEST_TEXT = 100
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class Choice:
                 "after": "" if self.hours is None else self.hours.begin,
                 "before": "" if self.hours is None else self.hours.end,
                 "shortest": self.shortest_seconds,
+                "place": self.place,
+                "name": self.name,
             }
         )
 
@@ -94,13 +97,23 @@ def routes(context: WebContext) -> list[Route]:
     """Return the routes of the page."""
 
     async def diary(request: Request) -> Response:
-        choice = _choice(request)
-        found = await run_in_threadpool(_read, context, choice)
-        values = {"choice": choice, **found}
-        return render(request, "diary.html", page="diary", is_large=True, **values)
+        choice, problem = _choice(request)
+        values = {"choice": choice, "problem": problem, "sources": [], "labels": []}
+        if not problem:
+            values |= await run_in_threadpool(_read, context, choice)
+        return render(
+            request,
+            "diary.html",
+            page="diary",
+            status_code=400 if problem else 200,
+            is_large=True,
+            **values,
+        )
 
     async def table(request: Request) -> Response:
-        choice = _choice(request)
+        choice, problem = _choice(request)
+        if problem:
+            return PlainTextResponse(problem, 400)
         text = await run_in_threadpool(_table, context, choice)
         name = f"noise-diary-{choice.first}-{choice.last}.csv"
         return Response(
@@ -112,41 +125,34 @@ def routes(context: WebContext) -> list[Route]:
     return [Route("/diary", diary), Route("/diary.csv", table)]
 
 
-def _choice(request: Request) -> Choice:
-    query = request.query_params
-    today = datetime.now().astimezone().date()
-    last = day_of(query.get("to"), today)
-    first = day_of(query.get("from"), last - timedelta(days=6))
-    pause = _number(query.get("pause"), 1440)
-    after, before = (_number(query.get(key), 24) for key in ("after", "before"))
-    has_hours = after is not None and before is not None and after % 24 != before % 24
-    if not 0 <= (last - first).days < MOST_DAYS:
-        raise HTTPException(400)
-    source, label = query.get("source", ""), query.get("label", "")
-    return Choice(
+def _choice(request: Request) -> tuple[Choice, str]:
+    """Read the form, and a sentence about a field that is wrong; empty: none is."""
+    fields = Fields(request, "diary")
+    last = fields.day("to", datetime.now().astimezone().date())
+    first = fields.day("from", last - timedelta(days=6))
+    if first > last:
+        fields.reject("from", "order", value=first, last=last)
+    elif (last - first).days >= MOST_DAYS:
+        fields.reject("from", "long", most=MOST_DAYS)
+    pause = fields.number("pause", 1440)
+    after, before = fields.number("after", 24), fields.number("before", 24)
+    hours = None
+    if after is not None and before is not None:
+        hours = Hours(after % 24, before % 24)
+    elif after != before:
+        fields.reject("before" if before is None else "after", "pair")
+    choice = Choice(
         first,
         last,
-        source,
-        label,
+        fields.text("source", LONGEST_NAME),
+        fields.text("label", LONGEST_NAME),
         PAUSE // timedelta(minutes=1) if pause is None else pause,
-        Hours((after or 0) % 24, (before or 0) % 24) if has_hours else None,
-        _number(query.get("shortest"), 9999) or 0,
-        query.get("place", "")[:LONGEST_TEXT],
-        query.get("name", "")[:LONGEST_TEXT],
+        hours if hours and hours.begin != hours.end else None,
+        fields.number("shortest", 9999) or 0,
+        fields.text("place", LONGEST_TEXT),
+        fields.text("name", LONGEST_TEXT),
     )
-
-
-def _number(text: str | None, most: int) -> int | None:
-    """Read a whole number of a query; None: there is none.
-
-    Raises:
-        HTTPException: It is none, or above `most`.
-    """
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > 4 or int(text) > most:
-        raise HTTPException(400)
-    return int(text)
+    return choice, fields.problem
 
 
 def _diary(context: WebContext, reader: Reader, choice: Choice) -> NoiseDiary:
@@ -185,4 +191,6 @@ def _table(context: WebContext, choice: Choice) -> str:
     with context.reading() as reader:
         diary = _diary(context, reader, choice)
     incidents = [it for it in diary.incidents if choice.has(it)]
-    return diary_csv(replace(diary, incidents=incidents))
+    return diary_csv(
+        replace(diary, incidents=incidents), place=choice.place, name=choice.name
+    )

@@ -8,7 +8,6 @@ from math import ceil, sqrt
 from typing import Any, Literal
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,6 +24,8 @@ from monitor.sinks.store.sound_calendar import (
 from monitor.text import weighted_unit
 from monitor.web.context import WebContext
 from monitor.web.event_filters import Query
+from monitor.web.fields import Fields
+from monitor.web.labels import label_rank
 from monitor.web.rendering import render
 
 Span = Literal["day", "week", "month", "year"]
@@ -41,7 +42,6 @@ THIRD_OCTAVES = (
 """Nominal mid-band frequencies in Hz: IEC 61260-1:2014, annex E."""
 
 _MONTHS = range(1, 13)
-_FIRST_YEAR, _LAST_YEAR = 1990, 2200
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,32 +107,25 @@ def routes(context: WebContext) -> list[Route]:
     """Return the routes of the page."""
 
     async def day(request: Request) -> Response:
-        view = _view(request)
-        found = await run_in_threadpool(_read, context, view)
-        return render(request, "history.html", page="day", is_large=True, **found)
+        view, problem = _view(request)
+        values = await run_in_threadpool(_read, context, view)
+        return render(
+            request,
+            "history.html",
+            page="day",
+            status_code=400 if problem else 200,
+            is_large=True,
+            problem=problem,
+            **values,
+        )
 
     async def cells(request: Request) -> Response:
-        view = _view(request)
+        view, problem = _view(request)
+        if problem:
+            return JSONResponse({"sentence": problem}, 400)
         return JSONResponse(await run_in_threadpool(_cells, context, view))
 
     return [Route("/day", day), Route("/day/cells.json", cells)]
-
-
-def day_of(text: str | None, otherwise: date) -> date:
-    """Read a date of a query, as forms send it.
-
-    Raises:
-        HTTPException: It is none, or far from any event.
-    """
-    if not text:
-        return otherwise
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise HTTPException(400) from None
-    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-        raise HTTPException(400)
-    return day
 
 
 def source_names(context: WebContext) -> list[str]:
@@ -153,13 +146,13 @@ def span_days(span: Span, day: date) -> tuple[date, date]:
     return day, day
 
 
-def _view(request: Request) -> View:
-    query = request.query_params
+def _view(request: Request) -> tuple[View, str]:
+    """Read the form, and a sentence about a wrong date: it is today then."""
+    fields, query = Fields(request, "day"), request.query_params
     span: Span = next((it for it in SPANS if it == query.get("span")), "day")
-    day = day_of(query.get("date"), datetime.now().astimezone().date())
-    return View(
-        span, *span_days(span, day), query.get("source"), query.get("label", "")
-    )
+    days = span_days(span, fields.day("date", datetime.now().astimezone().date()))
+    view = View(span, *days, query.get("source"), query.get("label", ""))
+    return view, fields.problem
 
 
 def _read(context: WebContext, view: View) -> dict[str, Any]:
@@ -186,7 +179,7 @@ def _read(context: WebContext, view: View) -> dict[str, Any]:
         "is_over": not view.is_of(now),
         "calendars": calendars,
         "chosen": chosen,
-        "ranks": {it.label: rank for rank, it in enumerate(calendars)},
+        "rank_of": label_rank,
         "columns": [it.title for it in columns],
         "by_label": _by_label(view, columns, calendars),
         "by_hour": _by_hour(view, chosen) if chosen and view.span != "day" else {},

@@ -138,7 +138,8 @@ def test_the_table_has_times_of_the_place_and_no_formula(path: Path) -> None:
     assert incident["laeq_db"] == "71.0"
     assert incident["lafmax_db"] == ""
     assert incident["unit"] == "dBFS(A)"
-    assert [row["reason"] for row in rows] == [OFF, "", OFF]
+    assert [row["reason"] for row in rows] == ["", OFF, "", OFF]
+    assert rows[1]["note"] == "the monitor did not run"
 
 
 def test_an_incident_has_one_unit_that_of_its_events(path: Path) -> None:
