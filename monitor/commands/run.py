@@ -170,10 +170,10 @@ def _page(
     path = configuration.path
     chosen = [] if path is None else ["--config", str(path)]
 
-    def found(address: str) -> None:
-        facts.page = address
+    def found(address: str, fault: str) -> None:
+        facts.page, facts.page_fault = address, fault
 
-    found("")
+    found("", "")
 
     return web_page(["web", *chosen], {OPTIONS: json.dumps(options)}, found)
 

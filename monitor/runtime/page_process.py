@@ -34,13 +34,13 @@ class PageProcess:
         self,
         arguments: Sequence[str],
         environ: Mapping[str, str],
-        found: Callable[[str], None] = lambda _: None,
+        found: Callable[[str, str], None] = lambda *_: None,
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         """Prepare `sound-monitor ARGUMENTS`, with these variables besides.
 
-        `found` gets the address of the page once it serves, and an empty one at its
-        end, on the thread of `run`.
+        `found` gets the address of the page once it serves, and an empty one and the
+        reason at its end, on the thread of `run`.
         """
         argv, environment = own_command(*arguments)
         self._command = argv, {**environment, **environ}
@@ -52,6 +52,9 @@ class PageProcess:
         self.starts = 0
         """How often it was started."""
 
+        self._reason = ""
+        """The last line of its end, a sentence; empty: it gave none."""
+
     def run(self) -> None:
         """Run the page until `stop`.  On a thread of its own."""
         pause = self._first_pause_seconds
@@ -61,7 +64,8 @@ class PageProcess:
                 return
             if seconds >= LONG_LIFE_SECONDS:
                 pause = self._first_pause_seconds
-            logger.warning("the web page has ended; it starts again in %g s", pause)
+            reason = self._reason or "it has ended"
+            logger.warning("no web page: %s; it starts again in %g s", reason, pause)
             self._stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
@@ -76,6 +80,7 @@ class PageProcess:
         """Run the page until its end; return for how many seconds it ran."""
         began = monotonic()
         argv, environment = self._command
+        self._reason = ""
         with self._lock:
             if self._stop.is_set():
                 return 0.0
@@ -90,13 +95,14 @@ class PageProcess:
                     start_new_session=True,
                 )
             except OSError as error:
-                logger.warning("the web page cannot be started: %s", error)
+                self._reason = f"it cannot be started: {error}"
+                self._found("", self._reason)
                 return 0.0
             self.starts += 1
         assert self._process.stderr is not None
         with self._process.stderr as lines:
             self._log(lines)
-        self._found("")
+        self._found("", self._reason or "it has ended")
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
         return monotonic() - began
@@ -107,18 +113,20 @@ class PageProcess:
             text = printable(line.decode(errors="replace").rstrip())
             _, level, sentence = (*text.split(" ", 2), "", "")[:3]
             if address := _ADDRESS.fullmatch(sentence):
-                self._found(address[1])
+                self._found(address[1], "")
             if level in _LEVELS:
                 logger.log(_LEVELS[level], "%s", sentence)
-            else:
-                logger.warning("web page: %s", text)
+                continue
+            if self._reason:
+                logger.warning("web page: %s", self._reason)
+            self._reason = text.removeprefix("sound-monitor: ").removeprefix("error: ")
 
 
 @contextmanager
 def web_page(
     arguments: Sequence[str],
     environ: Mapping[str, str],
-    found: Callable[[str], None] = lambda _: None,
+    found: Callable[[str, str], None] = lambda *_: None,
 ) -> Iterator[PageProcess]:
     """Run `sound-monitor ARGUMENTS` beside the block, and end it with the block."""
     child = PageProcess(arguments, environ, found)

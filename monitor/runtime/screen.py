@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -82,7 +82,7 @@ class Screen:
         if not can_show(os.environ):
             return [PlainConsole(sys.stdout, clock.utc), self._detected]
         if self._live is None:
-            self._live = _live(shown, clock, output, lambda: self._facts.page or "")
+            self._live = _live(shown, clock, output, self._facts)
         else:
             self._live.renew(_setup(shown))
         return [self._live, self._detected]
@@ -126,7 +126,7 @@ def _setup(shown: Shown) -> "Setup":
 
 
 def _live(
-    shown: Shown, clock: Clock, output: Output | None, page: Callable[[], str]
+    shown: Shown, clock: Clock, output: Output | None, facts: DaemonFacts
 ) -> "LiveConsole":
     from rich.color import ColorSystem
     from rich.console import Console
@@ -156,7 +156,8 @@ def _live(
         glyphs=ASCII if console.options.ascii_only else UNICODE,
         colours=systems.get(console.color_system or ""),
         count_before=count_before,
-        page=page,
+        page=lambda: facts.page or "",
+        page_fault=lambda: facts.page_fault,
     )
 
 

@@ -78,6 +78,9 @@ class DaemonFacts:
     page: str | None = None
     """Address of the page of `run --web`; empty until it serves; None: no page."""
 
+    page_fault: str = ""
+    """Why that page has ended, a sentence; empty: it has not."""
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSettings:

@@ -253,13 +253,13 @@ def serve(app: WebApp, listener: socket.socket) -> bool:
     # Of each foreign byte that is no HTTP it would write a line.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     host, port = listener.getsockname()[:2]
-    logger.info("the page is at http://%s", _place(_reachable(host), port))
+    logger.info("the page is at http://%s", _place(reachable(host), port))
     server = Server(app)
     server.run([listener])
     return server.is_interrupted
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """Return an address under which other machines reach what listens at `host`."""
     if not ip_address(host).is_unspecified:
         return host

@@ -200,6 +200,27 @@ def test_the_page_beside_the_monitor_is_started_again_and_ends_with_it(
         fetch(addresses()[1])
 
 
+def test_the_reason_why_there_is_no_page_is_passed_on(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = config.read_text().rpartition("'")[0].rpartition("'")[2].split(":")
+    found: list[tuple[str, str]] = []
+    with socket.socket() as taken:
+        taken.bind((host, int(port)))
+        taken.listen()
+        with web_page(
+            ["web", "--config", str(config)], {}, lambda *it: found.append(it)
+        ):
+            until = time.monotonic() + SECONDS
+            while not found and time.monotonic() < until:
+                time.sleep(0.05)
+            while "starts again" not in caplog.text and time.monotonic() < until:
+                time.sleep(0.05)
+    reason = f"web.listen: {host}:{port} cannot be listened at: Address already in use"
+    assert found[0] == ("", reason)
+    assert f"no web page: {reason}; it starts again in 1 s" in caplog.messages
+
+
 def test_the_page_has_the_sources_that_the_monitor_was_given(config: Path) -> None:
     arguments = ("--web", "--config", str(config), "--input", "demo:")
     with running("run", *arguments) as (process, url):

@@ -16,7 +16,7 @@ import monitor.web.server
 from monitor.errors import UsageError
 from monitor.web.app import build_app
 from monitor.web.security import MAX_HEADER_BYTES, MAX_TARGET_BYTES
-from monitor.web.server import listen
+from monitor.web.server import listen, reachable
 from tests.support.web import make_context, serving
 
 SECONDS = 10.0
@@ -187,6 +187,17 @@ def test_what_makes_no_sense_is_answered_without_a_detail(
 def test_an_address_that_is_taken_is_an_error(port: int) -> None:
     with pytest.raises(UsageError, match="cannot be listened at"):
         listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_address_of_every_network_is_named_as_others_reach_it(host: str) -> None:
+    found = reachable(host)
+    assert found != host
+    with listen(host, 0) as listener, contextlib.suppress(socket.gaierror):
+        address = found, listener.getsockname()[1]
+        socket.create_connection(address, timeout=SECONDS).close()
+    for chosen in ("127.0.0.1", "192.0.2.7", "::1"):
+        assert reachable(chosen) == chosen
 
 
 HUNG = """

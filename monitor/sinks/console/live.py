@@ -61,6 +61,7 @@ class LiveConsole(Sink):
         colours: ColorSystem | None,
         count_before: Callable[[datetime], Mapping[str, int] | None],
         page: Callable[[], str] = str,
+        page_fault: Callable[[], str] = str,
     ) -> None:
         """Prepare; the thread starts with the first report.
 
@@ -73,13 +74,14 @@ class LiveConsole(Sink):
             count_before: Counts the events of the day before a time, on the thread of
                 the display; None: they are unknown.
             page: Returns the address of the web page; empty: there is none.
+            page_fault: Returns why it has ended; empty: it has not.
         """
         self._terminal = terminal
         self._clock = clock
         self._glyphs = glyphs
         self._colours = colours
         self._count_before = count_before
-        self._page = page
+        self._page, self._page_fault = page, page_fault
         self._inbox: deque[Sequence[Timed] | Statistics | Setup | LogLine] = deque(
             maxlen=MOST_WAITING
         )
@@ -235,6 +237,7 @@ class LiveConsole(Sink):
             is_help=self._is_help,
             version=__version__,
             page=self._page(),
+            page_fault=self._page_fault(),
         )
         canvas = Canvas(*self._size, self._glyphs, self._colours)
         return [encoded(line, self._colours) for line in draw(state, view, canvas)]

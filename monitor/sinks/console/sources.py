@@ -60,6 +60,9 @@ class ViewState(NamedTuple):
     page: str = ""
     """Address of the web page; empty: there is none."""
 
+    page_fault: str = ""
+    """Why the web page has ended; empty: it has not."""
+
 
 def source_head(
     state: ConsoleState,
