@@ -50,6 +50,10 @@ class StoreUnavailableError(StoreError):
     """The database cannot be used now, as on a full disk; trying again may help."""
 
 
+class ClosedError(StoreUnavailableError):
+    """The monitor reloads or stops: nothing was done; try it again in a moment."""
+
+
 class StoreBusyError(StoreUnavailableError):
     """Another program locks the database; trying again soon may help."""
 

@@ -26,6 +26,7 @@ from monitor.sinks.alerts.build import (
 from monitor.sinks.alerts.hooks import Hook
 from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.rules import Rules
+from monitor.sinks.alerts.secrets import digest_of_contents
 from monitor.sinks.alerts.sender import Sender
 from monitor.sinks.status_client import Document
 from monitor.sinks.store.database import Database
@@ -48,9 +49,18 @@ class Alerting:
     """
 
     def __init__(
-        self, rules: Rules, hooks: Mapping[str, Hook], database: Database, clock: Clock
+        self,
+        rules: Rules,
+        hooks: Mapping[str, Hook],
+        database: Database,
+        clock: Clock,
+        built_from: Mapping[str, object] | None = None,
     ) -> None:
-        """Prepare; nothing runs before `start`.  The senders close their hooks."""
+        """Prepare; nothing runs before `start`.  The senders close their hooks.
+
+        `built_from` has the settings and the secrets of each endpoint, to compare.
+        """
+        self._built_from = built_from or {}
         self._rules = rules
         self._hooks = hooks
         self._database = database
@@ -126,14 +136,19 @@ class Alerting:
             threads: Threads of all senders.
             before: The alerting in use until now.  Its senders end with the delivery
                 at hand, and then those of the same endpoints begin: no alert is sent
-                twice because of the change, and the order remains.
+                twice because of the change, and the order remains.  The pauses of an
+                endpoint whose settings are the same go on.
         """
         running = {} if before is None else before._running
         for sender in () if before is None else before._senders.values():
             sender.retire()
         warn_of_orphans(list(self._senders), self._database)
         for endpoint, sender in self._senders.items():
-            run = partial(_run_after, running.get(endpoint), sender)
+            own = self._built_from.get(endpoint)
+            former = None
+            if before is not None and before._built_from.get(endpoint) == own:
+                former = before._senders.get(endpoint)
+            run = partial(_run_after, running.get(endpoint), former, sender)
             self._running[endpoint] = threads.start(f"alerts-{endpoint}", run)
 
     def close(self) -> None:
@@ -180,10 +195,15 @@ class Alerting:
 
 
 def _run_after(
-    before: RunningThread | None, sender: Sender, stop: threading.Event
+    before: RunningThread | None,
+    former: Sender | None,
+    sender: Sender,
+    stop: threading.Event,
 ) -> None:
     while before is not None and not before.join(POLL_SECONDS) and not stop.is_set():
         pass
+    if former is not None:
+        sender.succeed(former)
     sender.run(stop)
 
 
@@ -211,7 +231,15 @@ def build_alerting(
     thresholds = {label: rule.onset_threshold for label, rule in rules.items()}
     alert_rules = Rules(config.alerts, thresholds, spec.sample_rate)
     hooks = build_hooks(config.alerts, environ, tuple(rules))
-    return Alerting(alert_rules, hooks, database, clock)
+    built_from = {
+        f"{rule.name}/{kind}": (
+            section,
+            digest_of_contents(section.model_dump(), environ),
+        )
+        for rule in config.alerts
+        for kind, section in rule.hooks.items()
+    }
+    return Alerting(alert_rules, hooks, database, clock, built_from)
 
 
 def without_groups(

@@ -17,6 +17,7 @@ from monitor.config.base import Settings, Text
 from monitor.config.detection import Sensitivity
 from monitor.config.load import check_settings
 from monitor.errors import ConfigError, SoundMonitorError, StoreBusyError
+from monitor.runtime.reload import check_written
 from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.build import build_hooks, close_hooks, send_test
 from monitor.sinks.alerts.hooks import Delivered
@@ -45,6 +46,9 @@ TEST_SECONDS = 8.0
 
 RELOAD_PAUSE_SECONDS = 0.3
 """Pause before a reload, which closes the socket: first the answer is sent."""
+
+RELOADS_APART_SECONDS = 30.0
+"""Shortest time between two reloads for commands: each ends the events that go on."""
 
 MOST_IDS = 500
 WEEK_SECONDS = 7 * 86_400
@@ -135,7 +139,10 @@ class MonitorCommands:
         """Begin without an application."""
         self._context: CommandContext | None = None
         self._changing = threading.Lock()
-        """Held while the overrides are changed."""
+        """Held while the overrides are changed, or a reload is planned."""
+
+        self._reload_at = -RELOADS_APART_SECONDS
+        """Monotonic time of the latest reload that was planned."""
 
     def attach(self, context: CommandContext) -> None:
         """Serve commands from now on."""
@@ -249,6 +256,7 @@ class MonitorCommands:
     def sensitivity(self, context: CommandContext, wanted: _Sensitivity) -> Document:
         """Change a sensitivity for good, and reload; without a value, as configured."""
         _require(context, "sensitivity")
+        check_written(context.app)
         with self._changing:
             overrides = change_sensitivity(context.reread(), wanted.label, wanted.value)
         context.report_change("sensitivity", [wanted.label])
@@ -256,11 +264,16 @@ class MonitorCommands:
         return {"overrides": overrides.model_dump(mode="json", exclude_defaults=True)}
 
     def reload(self, context: CommandContext, _wanted: _None) -> Document:
-        """Reload the configuration; the outcome is in the status document."""
-        timer = threading.Timer(RELOAD_PAUSE_SECONDS, context.reload)
-        timer.name, timer.daemon = "reload-request", True
-        timer.start()
-        return {}
+        """Plan a reload, unless one is; the outcome is in the status document."""
+        with self._changing:
+            now = monotonic()
+            if self._reload_at <= now:
+                earliest = self._reload_at + RELOADS_APART_SECONDS
+                self._reload_at = max(now + RELOAD_PAUSE_SECONDS, earliest)
+                timer = threading.Timer(self._reload_at - now, context.reload)
+                timer.name, timer.daemon = "reload-request", True
+                timer.start()
+            return {"seconds": round(self._reload_at - now, 1)}
 
     def _change_alert(
         self,

@@ -248,16 +248,24 @@ def prepare(app: App, config: Config, state_dir: Path) -> Plan:
         SoundMonitorError: It is impossible; nothing that runs was touched.
     """
     _reject_fixed(app, config, state_dir)
-    store, pending = app.sinks.store, _pending_records(app)
-    if pending or (store is not None and store.is_failing):
-        # They would be lost, and so would the state of the rules.
-        raise StoreUnavailableError(
-            "the database or the event log cannot be written, and "
-            f"{pending} records wait in memory: reload again once it can"
-        )
+    check_written(app)
     return plan_app(
         config, app.environment, _models(app, config, state_dir), app.sources
     )
+
+
+def check_written(app: App) -> None:
+    """Check that a reload would lose nothing that waits in memory.  Any thread.
+
+    Raises:
+        StoreUnavailableError: It would, and the state of the rules with it.
+    """
+    store, pending = app.sinks.store, _pending_records(app)
+    if pending or (store is not None and store.is_failing):
+        raise StoreUnavailableError(
+            "the database or the event log cannot be written, or its disk is almost "
+            f"full, and {pending} records wait in memory: reload again once it can"
+        )
 
 
 def _pending_records(app: App) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from monitor.clock import Clock
-from monitor.errors import StoreUnavailableError
+from monitor.errors import ClosedError, StoreUnavailableError
 from monitor.records import ScoreFrame, SourceState, Timed
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.statistics import Statistics
@@ -133,8 +133,8 @@ class FileSinks(Sink):
         Any thread but the worker's.  An exception of `work` is raised here alone.
 
         Raises:
-            StoreUnavailableError: The disk does not answer within `seconds`, or the
-                sinks are closed.
+            StoreUnavailableError: The disk does not answer within `seconds`.
+            ClosedError: The sinks are closed.
         """
         future: Future[T] = Future()
         with self._changed:
@@ -143,7 +143,7 @@ class FileSinks(Sink):
                 self._next.asked.append((work, future))
                 self._changed.notify()
         if is_over:
-            raise StoreUnavailableError("the monitor stops or reloads: try it again")
+            raise ClosedError("the monitor stops or reloads: try it again")
         try:
             return future.result(seconds)
         except TimeoutError:

@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 
 class NoMonitorError(SoundMonitorError):
-    """No monitor listens at any of the paths."""
+    """No monitor listens at any of the paths, or it closes: nothing was done."""
 
 
 NAME = "status.sock"
@@ -39,7 +39,9 @@ CLIENT_SECONDS = 1.2
 
 RETRY_SECONDS = 0.1
 RELOAD_SECONDS = 1.5
-"""A monitor that reloads has no socket for a moment; a command waits for it so long."""
+"""A monitor that reloads has no socket for a moment; a command waits for it so long,
+from the moment at which it missed it.
+"""
 
 COMMAND_SECONDS = 12.0
 """The monitor answers a command within 10 s."""
@@ -201,13 +203,14 @@ def ask_command(
     Raises:
         SoundMonitorError: No monitor answers, or it has not done it; with its sentence.
     """
-    paths, deadline = list(paths), monotonic() + RELOAD_SECONDS
+    paths, deadline = list(paths), None
     while True:
         try:
             return _result(
                 paths, {"request": "command", "name": name, "arguments": arguments}
             )
         except NoMonitorError:
+            deadline = deadline or monotonic() + RELOAD_SECONDS
             if monotonic() >= deadline:
                 raise
             sleep(RETRY_SECONDS)
@@ -229,6 +232,8 @@ def _result(paths: Iterable[Path], request: Document) -> Document:
         match answer:
             case {"ok": True, "result": dict(result)}:
                 return result
+            case {"ok": False, "sentence": str(sentence), "again": True}:
+                raise NoMonitorError(sentence)
             case {"ok": False, "sentence": str(sentence)}:
                 raise SoundMonitorError(sentence)
         # A client that could not send its request soon enough gets the status: the
@@ -236,8 +241,7 @@ def _result(paths: Iterable[Path], request: Document) -> Document:
         if not _is_document(answer):
             break
     raise SoundMonitorError(
-        "the monitor gave no answer that makes sense; it is of another version, or was "
-        "just stopped"
+        "the monitor gave no answer that makes sense; it is of another version"
     )
 
 
@@ -246,13 +250,22 @@ def _answer_to(paths: Iterable[Path], request: Document) -> object:
         deadline = monotonic() + COMMAND_SECONDS
         try:
             _ask(connection, request)
-            return json.loads(_read(connection, deadline))
+            answer = _read(connection, deadline)
         except TimeoutError:
             raise SoundMonitorError(
                 f"the monitor does not answer within {COMMAND_SECONDS:g} s"
             ) from None
-        except (OSError, ValueError, RecursionError):
+        except OSError:
+            answer = b""
+        except ValueError:
             return None
+    if not answer:
+        # Every command that has begun is answered: this one has not.
+        raise NoMonitorError("the monitor stops or reloads: try it again")
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
 
 
 @contextlib.contextmanager

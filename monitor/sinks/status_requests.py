@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from monitor.errors import SoundMonitorError
+from monitor.errors import ClosedError, SoundMonitorError
 from monitor.sinks.status_client import Document
 from monitor.text import counted
 
@@ -48,6 +48,9 @@ REQUEST_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 """Longest time for a client that does not read its answer."""
 
+LAST_SECONDS = 0.3
+"""Longest time for the commands that run when the socket is closed, as in a reload."""
+
 COMMAND_SECONDS = 10.0
 MAX_COMMANDS = 4
 """Commands that run at once, also those that nobody waits for any more."""
@@ -77,6 +80,11 @@ class _Client:
 
     is_waiting: bool = False
     """A command runs for it."""
+
+    @property
+    def is_begun(self) -> bool:
+        """True if its request is answered, or a command runs for it."""
+        return self.is_waiting or self.answer is not None
 
 
 class RequestServer:
@@ -122,18 +130,47 @@ class RequestServer:
             self._selector.register(woken, selectors.EVENT_READ)
             try:
                 while not stop.is_set():
-                    for key, _ in self._selector.select(self._timeout(poll_seconds)):
-                        if key.fileobj is listener:
-                            self._accept(listener, stop, poll_seconds)
-                        elif key.fileobj is woken:
-                            woken.recv(4096)
-                        else:
-                            self._go_on(key.data)
-                    self._give_results()
-                    self._look_at_deadlines()
+                    self._turn(listener, woken, stop, poll_seconds)
+                self._end_commands(listener, woken)
             finally:
                 for client in [*self._clients]:
                     self._drop(client)
+
+    def _turn(
+        self,
+        listener: socket.socket,
+        woken: socket.socket,
+        stop: threading.Event,
+        poll_seconds: float,
+    ) -> None:
+        """Wait for what comes next, and answer it."""
+        for key, _ in self._selector.select(self._timeout(poll_seconds)):
+            if key.fileobj is listener:
+                self._accept(listener, stop, poll_seconds)
+            elif key.fileobj is woken:
+                woken.recv(4096)
+            else:
+                self._go_on(key.data)
+        self._give_results()
+        self._look_at_deadlines()
+
+    def _end_commands(self, listener: socket.socket, woken: socket.socket) -> None:
+        """Answer the commands that run: who gets no answer may ask again."""
+        self._selector.unregister(listener)
+        for client in [it for it in self._clients if not it.is_begun]:
+            self._drop(client)
+        until = monotonic() + LAST_SECONDS
+        while any(it.is_waiting for it in self._clients) and monotonic() < until:
+            for key, _ in self._selector.select(max(0.0, until - monotonic())):
+                if key.fileobj is woken:
+                    woken.recv(4096)
+                else:
+                    self._go_on(key.data)
+            self._give_results()
+        for client in [it for it in self._clients if it.is_waiting]:
+            self._refuse(
+                client, "the monitor reloads or stops, and the command goes on"
+            )
 
     def _timeout(self, poll_seconds: float) -> float:
         """Seconds until something must be done without any event."""
@@ -154,7 +191,8 @@ class RequestServer:
             return
         connection.setblocking(False)
         if len(self._clients) >= MAX_CLIENTS:
-            self._drop(self._clients[0])
+            # Never one whose command runs: without its answer it would ask again.
+            self._drop(next(it for it in self._clients if not it.is_waiting))
         client = _Client(connection, monotonic() + SILENT_SECONDS)
         self._clients.append(client)
         self._selector.register(connection, selectors.EVENT_READ, client)
@@ -257,6 +295,8 @@ class RequestServer:
         try:
             result = commands(name, arguments)
             answer = json.dumps({"ok": True, "result": result}, allow_nan=False)
+        except ClosedError as error:
+            answer = json.dumps({**_refused(str(error)), "again": True})
         except SoundMonitorError as error:
             answer = _refusal(str(error))
         except Exception as error:
@@ -311,4 +351,8 @@ class RequestServer:
 
 
 def _refusal(sentence: str) -> str:
-    return json.dumps({"ok": False, "sentence": sentence})
+    return json.dumps(_refused(sentence))
+
+
+def _refused(sentence: str) -> Document:
+    return {"ok": False, "sentence": sentence}

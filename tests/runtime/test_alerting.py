@@ -12,12 +12,13 @@ from monitor.clock import SystemClock
 from monitor.runtime.alerting import Alerting
 from monitor.runtime.threads import Threads
 from monitor.sinks.alerts.alert import Alert
-from monitor.sinks.alerts.hooks import Delivered, Outcome
+from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.store.database import Database, transaction
+from tests.support.alert_hooks import FakeHook
 from tests.support.alerts import alert, rule
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, wait_until
 from tests.support.store import open_database
 from tests.support.timed import SAMPLE_RATE, onset
 
@@ -88,6 +89,30 @@ def test_a_delivery_in_flight_ends_before_the_next_configuration_delivers(
     before.release.set()
     assert after.enough.wait(DEADLINE_SECONDS)
     assert deliveries == [("before", 0), ("after", 1), ("after", 2)]
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_the_pause_of_an_endpoint_outlasts_a_reload_that_leaves_it_as_it_is(
+    database: Database, threads: Threads, is_changed: bool
+) -> None:
+    asked = FakeHook(Retry("busy", 3600.0))
+    hooks = [asked, *(FakeHook() for _ in range(3))]
+    before: Alerting | None = None
+    for number, hook in enumerate(hooks):
+        settings = {ENDPOINT: (is_changed and number == 3)}
+        rules = Rules([], {}, 44_100)
+        after = Alerting(rules, {ENDPOINT: hook}, database, SystemClock(), settings)
+        after.start(threads, before)
+        if before is None:
+            wait_until(lambda: asked.numbers == [0])
+        before = after
+    assert before is not None
+    wait_until(lambda: hooks[2].closed)
+    if is_changed:
+        wait_until(lambda: hooks[-1].numbers == [0, 1, 2])
+    else:
+        assert before.finish(threads, DEADLINE_SECONDS, lambda: False) == []
+        assert [hook.numbers for hook in hooks] == [[0], [], [], []]
 
 
 def test_pending_alerts_are_delivered_at_the_end_or_stay(

@@ -14,7 +14,11 @@ from monitor.config.config import Config
 from monitor.config.load import parse_settings
 from monitor.config.overrides import OVERRIDES, Overrides
 from monitor.errors import SoundMonitorError
-from monitor.runtime.commands import CommandContext, MonitorCommands
+from monitor.runtime.commands import (
+    RELOAD_PAUSE_SECONDS,
+    CommandContext,
+    MonitorCommands,
+)
 from monitor.runtime.reload import FreshConfig
 from monitor.runtime.sensitivity import change_sensitivity
 from monitor.sinks.alerts.outbox import write_alerts
@@ -141,13 +145,46 @@ def test_readers_of_the_live_feed_are_told(commanded: Commanded) -> None:
 
 def test_a_command_comes_over_the_socket(commanded: Commanded) -> None:
     path = commanded.socket
-    assert ask_command([path], "reload", {}) == {}
+    assert ask_command([path], "reload", {})["seconds"] <= RELOAD_PAUSE_SECONDS
     assert not commanded.reloads, "the answer comes first"
     wait_until(lambda: commanded.reloads)
     assert ask_command([path], "lock", {"ids": IDS, "locked": True}) == {"locked": 3}
     assert ask_command([path], "lock", {"ids": IDS, "locked": False}) == {"unlocked": 3}
     with pytest.raises(SoundMonitorError, match="there is no event 'gone'"):
         ask_command([path], "lock", {"ids": ["gone"], "locked": True})
+
+
+def test_many_changes_are_few_reloads(
+    commanded: Commanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.runtime.commands.RELOADS_APART_SECONDS", 1.5)
+    reloads: list[int] = []
+    commands = MonitorCommands()
+    app = commanded.running.app
+    fresh = FreshConfig(app.plan.config, commanded.running.folder)
+    commands.attach(CommandContext(app, lambda: reloads.append(0), lambda: fresh))
+    for count in (1, 2):
+        waits = [commands("reload", {})["seconds"] for _ in range(9)]
+        wait_until(lambda count=count: len(reloads) == count)
+    assert RELOAD_PAUSE_SECONDS < waits[0] <= 1.5
+    assert len(reloads) == 2
+
+
+def test_a_sensitivity_does_not_change_while_no_reload_can_take_it(
+    commanded: Commanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk, where a file can still be deleted."""
+    overrides = commanded.running.folder / OVERRIDES
+    overrides.write_text("detection: {sensitivity: 0.6}\n")
+    reloads = len(commanded.reloads)
+    with monkeypatch.context() as patch:
+        patch.setattr("monitor.sinks.store.side_files.MIN_FREE_BYTES", 1 << 60)
+        for value in (None, 0.7):
+            refusal = commanded.refusal("sensitivity", label=None, value=value)
+            assert "almost full" in refusal
+    assert "0.6" in overrides.read_text()
+    assert len(commanded.reloads) == reloads
+    overrides.unlink()
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [

@@ -120,8 +120,8 @@ def test_a_reload_is_rejected_while_records_wait_in_memory(
     monkeypatch.setattr(type(store), "queues", property(lambda _: queues))
     sentence = running.reload(store={"keep_days": 7})
     assert sentence == (
-        "the database or the event log cannot be written, and 3 records wait in "
-        "memory: reload again once it can"
+        "the database or the event log cannot be written, or its disk is almost "
+        "full, and 3 records wait in memory: reload again once it can"
     )
     assert running.app.sinks.store is store
 
@@ -134,6 +134,17 @@ def test_a_reload_is_rejected_while_the_database_cannot_be_written(
     monkeypatch.setattr(type(store), "is_failing", True)
     assert "cannot be written" in running.reload(store={"keep_days": 7})
     assert running.app.sinks.store is store
+
+
+def test_a_reload_is_rejected_while_scores_wait_for_space_on_the_disk(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = running.app.sinks.store
+    monkeypatch.setattr("monitor.sinks.store.side_files.MIN_FREE_BYTES", 1 << 60)
+    assert "almost full" in running.reload(store={"keep_days": 7})
+    assert running.app.sinks.store is store
+    assert running.facts.reload is not None
+    assert not running.facts.reload.is_taken
 
 
 def fail_to_open_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +15,17 @@ import pytest
 from monitor.errors import SoundMonitorError
 from monitor.sinks import status_client, status_requests
 from monitor.sinks.status_client import (
-    RETRY_SECONDS,
     ask_command,
     query_status,
 )
-from monitor.sinks.status_requests import Commands, Follow
-from monitor.sinks.status_socket import StatusSocket
 from tests.support.clock import DEADLINE_SECONDS, wait_until
 from tests.support.live import follow_live
-from tests.support.status import FakeMonitor
-
-
-@contextmanager
-def running(
-    path: Path, commands: Commands | None = None, follow: Follow | None = None
-) -> Iterator[None]:
-    monitor = FakeMonitor(path.parent)
-    sink = StatusSocket(monitor.tracker, path, commands, follow)
-    try:
-        sink.report(monitor.report())
-        wait_until(lambda: query_status([path])["running"])
-        yield
-    finally:
-        sink.close()
-
-
-def sent(path: Path, data: bytes) -> socket.socket:
-    """Return a connection on which `data` was sent and no more."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(DEADLINE_SECONDS)
-    connection.connect(str(path))
-    connection.sendall(data)
-    return connection
+from tests.support.status_server import echo, running, sent
 
 
 def answer(path: Path, data: bytes) -> Any:
     with sent(path, data) as connection, connection.makefile("rb") as lines:
         return json.loads(lines.readline())
-
-
-def echo(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    if name == "refuse":
-        raise SoundMonitorError("'refuse' is never done")
-    if name == "fail":
-        raise ZeroDivisionError("a bug")
-    if name == "nan":
-        return {"value": float("nan")}
-    return {"name": name, **arguments}
 
 
 @pytest.mark.parametrize(
@@ -97,18 +60,6 @@ def test_a_command_is_done_and_answered(tmp_path: Path) -> None:
         bare = answer(path, b'{"request": "command", "name": "reload"}\n')
     assert result == {"name": "review", "ids": ["a", "b"]}
     assert bare == {"ok": True, "result": {"name": "reload"}}
-
-
-def test_a_command_waits_for_the_socket_of_a_monitor_that_reloads(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "status.sock"
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(ask_command, [path], "mute", {})
-        with pytest.raises(TimeoutError):
-            done.result(3 * RETRY_SECONDS)
-        with running(path, echo):
-            assert done.result(DEADLINE_SECONDS) == {"name": "mute"}
 
 
 @pytest.mark.parametrize("name", ["fail", "nan"])

@@ -103,6 +103,15 @@ class Sender:
         self._dead = 0
         self._delivery: Delivery | None = None
 
+    def succeed(self, before: "Sender") -> None:
+        """Go on with the schedule of a sender to the same endpoint, which has ended.
+
+        Without it, each reload would send at once what waits for an endpoint that
+        fails, or that has asked for a pause.
+        """
+        self._schedule = before._schedule
+        self._dead, self._delivery = before._dead, before._delivery
+
     def retire(self) -> None:
         """End with the delivery at hand; pending alerts stay.  Any thread."""
         self._is_retired = True

@@ -56,6 +56,11 @@ class DiskReserve:
         return has_space
 
     @property
+    def is_almost_full(self) -> bool:
+        """True while scores are not written, or would not be now.  Any thread."""
+        return not self._has_space or self._free_bytes() < MIN_FREE_BYTES
+
+    @property
     def is_filled(self) -> bool:
         """True if the write-ahead log has its length."""
         try:

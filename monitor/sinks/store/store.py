@@ -155,8 +155,8 @@ class Store(Sink):
 
     @property
     def is_failing(self) -> bool:
-        """True if the latest attempt to write failed.  Any thread."""
-        return self._retry.is_failing
+        """True if not all can be written: it failed, or needs space.  Any thread."""
+        return self._retry.is_failing or self._writer.disk.is_almost_full
 
     def is_forgotten(self, timed: Timed) -> bool:
         """Return True if the beginning of what ends now was deleted by the user."""
