@@ -157,7 +157,7 @@ class StatusTracker:
             "overrides": daemon.overrides or None,
             "page": daemon.page or None,
             "statistics_age_seconds": rounded(age, 1),
-            "sources": _sources(statistics, listening, self._settings.weighted_units),
+            "sources": _sources(statistics, age, self._settings.weighted_units),
             "latency_seconds": {
                 "p50": rounded(statistics.latency_seconds_p50, 3),
                 "p95": rounded(statistics.latency_seconds_p95, 3),
@@ -239,11 +239,12 @@ class StatusTracker:
 
 
 def _sources(
-    statistics: Statistics, listening: dict[str, bool], units: WeightedUnits
+    statistics: Statistics, age_seconds: float, units: WeightedUnits
 ) -> list[Document]:
     if statistics.model is None:
         return []
     rate = statistics.model.sample_rate
+    listening = statistics.listening(age_seconds)
     canary = {each.source: _canary(each) for each in statistics.canary}
     return [
         {
@@ -251,6 +252,7 @@ def _sources(
             "state": each.state,
             "detail": without_secrets(each.detail),
             "listening": listening.get(each.source, True),
+            "analysed": each.is_analysed(age_seconds),
             "last_sample": utc_text(each.last_sample),
             "listened": _listened(each.listened),
             "listened_24h": _listened(each.listened_day),

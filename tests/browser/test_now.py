@@ -57,6 +57,7 @@ def open_now(
         "name": "street",
         "state": "listening",
         "listening": True,
+        "analysed": True,
         "detail": "",
         "troubles": [],
         "gaps": 0,
@@ -140,6 +141,26 @@ def test_a_source_that_starts_is_no_trouble(street: Site, visit: Visit) -> None:
     health = page.locator("#health")
     expect(health).to_have_text("Starting: street.")
     expect(health).to_have_class("health is-starting")
+
+
+def test_a_trouble_that_hides_sounds_is_said_in_one_way(
+    street: Site, visit: Visit
+) -> None:
+    silence = {"kind": "digital-silence", "since": None, "detail": "zeros"}
+    page = open_now(
+        street,
+        visit,
+        listening=False,
+        analysed=True,
+        detail="microphone A",
+        troubles=[silence],
+    )
+    health = page.locator("#health")
+    expect(health).to_have_text("Sounds may go undetected: street.")
+    expect(health).to_have_class("health is-bad")
+    said = page.locator(".source-state").text_content()
+    assert said.startswith("samples arrive, but sounds may go undetected")
+    assert said.endswith("digital silence")
 
 
 def test_a_muted_rule_is_said_in_the_headline(street: Site, visit: Visit) -> None:

@@ -143,6 +143,7 @@ def test_the_facts_of_a_source_have_their_units(monitor: FakeMonitor) -> None:
         "state": "waiting",
         "detail": "http://***@cam/?*** is gone",
         "listening": False,
+        "analysed": False,
         "last_sample": "2026-03-01T12:00:00.123Z",
         "listened": {"share": 0.9, "of_seconds": 100.0},
         "listened_24h": {"share": None, "of_seconds": 0.0},

@@ -124,6 +124,22 @@ def test_hostile_names_are_text(tmp_path: Path, language: str) -> None:
         assert shown in page.text
 
 
+@pytest.mark.parametrize(
+    ("is_analysed", "words"),
+    [(True, "but sounds may go undetected</span>"), (False, ">not analysed</span>")],
+)
+def test_a_source_in_trouble_is_not_called_listening_in_red(
+    tmp_path: Path, is_analysed: bool, words: str
+) -> None:
+    client = WebClient(build_app(make_context(tmp_path)))
+    document = status()
+    document["sources"][0] |= {"state": "listening", "analysed": is_analysed}
+    with monitor_that_says(tmp_path, document):
+        text = client.get("/system").text
+    assert words in text
+    assert '<span class="bad">listening</span>' not in text
+
+
 def test_a_monitor_of_another_version_is_named(tmp_path: Path) -> None:
     client = WebClient(build_app(make_context(tmp_path)))
     with monitor_that_says(tmp_path, status(version="9.9.9", sources=None)):

@@ -170,9 +170,10 @@ class Card {
   status(source, troubles) {
     const kinds = troubles.map((each) => t(`words.health.${each.kind}`));
     let text = t(`words.state.${source.state}`);
-    if (source.state === "listening" && !source.listening) text = t("now.not_analysed");
+    if (source.state === "listening" && !source.listening) text = t(source.analysed ? "now.undetected" : "now.not_analysed");
     if (isStarting(source)) text = t("now.starting");
-    if (!source.listening && source.detail) text += `: ${source.detail}`;
+    // Of a source that listens it is the name of the device.
+    if (source.state !== "listening" && source.detail) text += `: ${source.detail}`;
     if (kinds.length) text += ` – ${kinds.join(", ")}`;
     this.said = text;
     this.isOver = source.state === "ended";
@@ -237,10 +238,13 @@ function showHealth() {
   const names = (sources) => sources.map((each) => each.name).join(", ");
   const starting = deaf.filter(isStarting);
   const bad = deaf.filter((each) => !isStarting(each));
+  const troubled = bad.filter((each) => each.analysed);
+  const unheard = bad.filter((each) => !each.analysed);
   const silent = latest.sources.filter((each) => !bad.includes(each) && cards.get(each.name)?.isSilent);
   const troubles = latest.troubles.map((each) => t(`words.health.${each.kind}`));
   const texts = [];
-  if (bad.length) texts.push(t("now.not_listening", { sources: names(bad) }));
+  if (unheard.length) texts.push(t("now.not_listening", { sources: names(unheard) }));
+  if (troubled.length) texts.push(t("now.undetected_of", { sources: names(troubled) }));
   if (silent.length) texts.push(t("now.nothing_new", { sources: names(silent) }));
   if (troubles.length) texts.push(t("now.trouble", { kinds: troubles.join(", ") }));
   const isBad = texts.length > 0;
