@@ -25,6 +25,9 @@ from monitor.sinks.store.reviews import VERDICTS, Review, review_of
 
 REVIEWS = ("no", "yes", *VERDICTS)
 
+SCORE_AT_LEAST = "max(peak_score, round(peak_score, 2)) >= ?"
+"""Lists show two digits: an event that they show as 0.99 reaches 0.99."""
+
 
 class EventKey(NamedTuple):
     """The place of an event in the list of all."""
@@ -117,7 +120,7 @@ def _bounds(filters: EventFilters, before: EventKey | None) -> Iterator[_Conditi
     if before is not None:
         yield "(events.at_ms, events.sequence) < (?, ?)", before
     if filters.min_score is not None:
-        yield "events.peak_score >= ?", [filters.min_score]
+        yield SCORE_AT_LEAST, [filters.min_score]
     if filters.review == "no":
         yield (
             "NOT EXISTS (SELECT 1 FROM reviews WHERE verdict IS NOT NULL "

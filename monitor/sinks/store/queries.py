@@ -14,6 +14,7 @@ from monitor.errors import StoreError
 from monitor.records import EVERY_SOURCE, Timed
 from monitor.sinks.store.database import Database
 from monitor.sinks.store.event_pages import (
+    SCORE_AT_LEAST,
     EventFilters,
     EventKey,
     EventPage,
@@ -84,7 +85,7 @@ class Reader:
         query.ends_after(since, "end_reason IS NULL")
         query.where_in("label", labels)
         if min_score is not None:
-            query.where("peak_score >= ?", min_score)
+            query.where(SCORE_AT_LEAST, min_score)
         return read_rows(query.run(self._connection), read_occurrence)
 
     def event_counts(self, since: datetime) -> dict[str, dict[str, int]]:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from monitor.errors import StoreError
 from monitor.sinks.store.event_pages import REVIEWS, EventFilters, EventKey
+from monitor.sinks.store.queries import Reader
 from monitor.web.clip_index import ClipFile, ClipIndex, open_clip
 from monitor.web.context import NoDatabaseError, WebContext
 from monitor.web.event_filters import (
@@ -29,7 +30,13 @@ from monitor.web.event_filters import (
 )
 from monitor.web.event_rows import EventRow, event_rows
 from monitor.web.labels import KnownLabels, known_labels
-from monitor.web.rendering import label_text, language_of, render, translation
+from monitor.web.rendering import (
+    LANGUAGES,
+    label_text,
+    language_of,
+    render,
+    translation,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +81,7 @@ class _Events:
         members = (self.known.members(it, LABELS_SECONDS) for it in query.labels)
         labels = [label for each in members for label in each]
         with self._context.reading() as reader:
+            self._check(query, reader)
             page = reader.events_page(
                 replace(query, labels=labels, ids=ids), before, len(ids) or PAGE_EVENTS
             )
@@ -88,6 +96,24 @@ class _Events:
                 None if only is None else reader.verdict_counts(only),
                 self._context.clips is not None,
             )
+
+    def _check(self, query: Query, reader: Reader) -> None:
+        """Reject what no event can match.
+
+        Raises:
+            QueryError: The times are in the wrong order, or a name is unknown.
+        """
+        if query.since and query.until and query.since >= query.until:
+            since, until = map(local_text, (query.since, query.until))
+            raise QueryError("order", since, until=until)
+        known = [it for each in self.known.get(0) for it in (each.label, each.group)]
+        if {*query.labels} - {*known, *reader.event_labels()}:
+            labels = {it["label"] for it in self.labels(LANGUAGES[0])}
+            for label in {*query.labels} - labels - {*known}:
+                raise QueryError("label", label)
+        names = {each.name for each in self._context.config.sources}
+        for source in {*query.sources} - names - {*reader.sources()}:
+            raise QueryError("source", source)
 
     def clip(self, event_id: str) -> ClipFile | None:
         """Find the clip of an event."""

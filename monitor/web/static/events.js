@@ -1,7 +1,7 @@
 // The page Events: the list, what is new in it, the current and the chosen events, keys.
 import { follow, separatesNothing, url } from "./page.js";
 import { labelText, number, t } from "./strings.js";
-import { localiseTimes } from "./frame.js";
+import { localiseTimes, viewerZone, zonesDiffer } from "./frame.js";
 import { togglePlay, preparePlayer } from "./events_player.js";
 import { prepareReviews, review, showReview, lockOrNot, chooseLabel, undo } from "./events_review.js";
 
@@ -321,10 +321,21 @@ function effectOf(found) {
   });
 }
 
-// Empty fields stay out of the address.
+// Empty fields stay out of the address.  Its times are the viewer's, as in the list: the
+// server takes those without a zone for the device's.
 const form = document.querySelector(".filters form");
+const times = zonesDiffer() ? [...form.querySelectorAll("[type=datetime-local]")] : [];
+for (const field of times) {
+  field.labels[0].textContent = t(`events.by.${field.name}`, { zone: viewerZone });
+  if (!field.dataset.utc) continue;
+  const moment = new Date(field.dataset.utc);
+  field.value = new Date(moment - moment.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
 form.addEventListener("submit", () => {
   for (const field of form.elements) field.disabled = Boolean(field.name) && !field.value;
+});
+form.addEventListener("formdata", ({ formData }) => {
+  for (const { name, value } of times) if (value) formData.set(name, new Date(value).toISOString());
 });
 addEventListener("pageshow", () => {
   for (const field of form.elements) field.disabled = false;
