@@ -71,7 +71,7 @@ class WebSettings(Settings):
     """Origins whose pages may show this one in a frame, or self; empty: none."""
 
     max_viewers: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Most live pages at once; further ones are refused."""
+    """Most live pages at once; who has many of them makes room for others."""
 
     language: Literal["en", "de"] | None = None
     """Language of the page; null: that of the browser."""

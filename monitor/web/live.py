@@ -5,8 +5,8 @@ import contextlib
 import json
 import logging
 import secrets
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from monitor.sinks.status_client import socket_address
+from monitor.web.addresses import network_of
 from monitor.web.rendering import language_of, translation
 from monitor.web.security import guard_of, is_foreign
 
@@ -62,10 +63,21 @@ class Line(NamedTuple):
     """The server-sent event, the same for all viewers."""
 
 
+class Visitor(NamedTuple):
+    """Whose browser it is."""
+
+    network: str
+    session: str
+    """Empty: none is needed."""
+
+    is_owner: bool
+
+
 @dataclass(eq=False)
 class Viewer:
     """A browser that follows."""
 
+    visitor: Visitor
     kinds: frozenset[str]
     sources: frozenset[str]
     waiting: deque[Line] = field(default_factory=deque)
@@ -123,14 +135,16 @@ class LiveFeed:
         self._linger: asyncio.TimerHandle | None = None
         self._name = secrets.token_hex(4).encode()
         self.dropped = 0
-        """Viewers that did not read."""
+        """Viewers that did not read, or made room."""
 
     @property
     def is_full(self) -> bool:
         """Return True if there is no room for another viewer."""
         return len(self._viewers) >= self._max_viewers
 
-    def admit(self, kinds: frozenset[str], sources: frozenset[str]) -> Viewer | None:
+    def admit(
+        self, kinds: frozenset[str], sources: frozenset[str], visitor: Visitor
+    ) -> Viewer | None:
         """Give a viewer a place until it is to `leave`; None: there is none.
 
         What is kept waits for it at once.
@@ -138,14 +152,17 @@ class LiveFeed:
         Args:
             kinds: Types of lines; none: all.
             sources: Sources of lines; none: all.
+            visitor: Whose it is; nobody can take the places of all others.
         """
         if self.is_full:
             waiting = (each for each in self._viewers if each.waiting)
-            slowest = min(waiting, key=lambda each: each.waits_since, default=None)
-            if slowest is None or monotonic() - slowest.waits_since < STALL_SECONDS:
+            leaving = min(waiting, key=lambda each: each.waits_since, default=None)
+            if leaving is None or monotonic() - leaving.waits_since < STALL_SECONDS:
+                leaving = _greediest(self._viewers, visitor)
+            if leaving is None:
                 return None
-            self._drop(slowest)
-        viewer = Viewer(kinds, sources)
+            self._drop(leaving)
+        viewer = Viewer(visitor, kinds, sources)
         self._viewers.add(viewer)
         if self._linger is not None:
             self._linger.cancel()
@@ -166,7 +183,7 @@ class LiveFeed:
             self._linger = loop.call_later(LINGER_SECONDS, self._disconnect)
 
     def _drop(self, viewer: Viewer) -> None:
-        """End a viewer that does not read."""
+        """End a viewer that does not read, or has to make room."""
         self.dropped += 1
         self.leave(viewer)
         viewer.end()
@@ -303,6 +320,23 @@ class LiveFeed:
                 viewer.add(line)
 
 
+def _greediest(viewers: Collection[Viewer], visitor: Visitor) -> Viewer | None:
+    """Return the viewer that makes room for one of `visitor`; None: all may stay.
+
+    It is one of an address, or of a session, with two places more than the visitor has;
+    and for the owner, one of those who only look.
+    """
+    lookers = [each for each in viewers if not each.visitor.is_owner]
+    is_first = visitor.is_owner and bool(lookers)
+    rivals = viewers if visitor.is_owner and not lookers else lookers
+    for part in (0, 1):  # the network, then the session
+        places = Counter(each.visitor[part] for each in rivals)
+        for name, count in places.most_common(1):
+            if is_first or count > places[visitor[part]] + 1:
+                return next(each for each in rivals if each.visitor[part] == name)
+    return None
+
+
 class _Stream(StreamingResponse):
     """The answer to a viewer."""
 
@@ -337,13 +371,18 @@ def routes(feed: LiveFeed) -> list[Route]:
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         chosen = request.query_params
+        guard, session = guard_of(request), request.state.session
+        visitor = Visitor(
+            network_of(request.client.host if request.client else ""),
+            session if guard.sessions.get(session) else "",
+            request.state.role == "owner",
+        )
         viewer = feed.admit(
-            _words(chosen.getlist("types")), _words(chosen.getlist("sources"))
+            _words(chosen.getlist("types")), _words(chosen.getlist("sources")), visitor
         )
         if viewer is None:
             t = translation(language_of(request))
             return PlainTextResponse(t("refusal.viewers"), 503)
-        guard, session = guard_of(request), request.state.session
         return _Stream(
             feed,
             viewer,

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from monitor.web import live
-from monitor.web.live import LiveFeed
+from monitor.web.live import LiveFeed, Visitor
 
 Line = dict[str, Any]
 
+ANYBODY = Visitor("127.0.0.1", "", True)
 HELLO = {"type": "hello", "version": 1}
 SECONDS = 10.0
 
@@ -93,13 +94,13 @@ class Browser:
 def browser(
     feed: LiveFeed, *, kinds: str = "", sources: str = "", last_id: str = ""
 ) -> Browser:
-    viewer = feed.admit(live._words([kinds]), live._words([sources]))
+    viewer = feed.admit(live._words([kinds]), live._words([sources]), ANYBODY)
     assert viewer is not None
     return Browser(feed.stream(viewer, last_id))
 
 
 def place(feed: LiveFeed) -> live.Viewer:
-    viewer = feed.admit(frozenset(), frozenset())
+    viewer = feed.admit(frozenset(), frozenset(), ANYBODY)
     assert viewer is not None
     return viewer
 
@@ -311,14 +312,14 @@ def test_a_viewer_that_takes_nothing_gives_its_place_to_a_new_one(
             viewers = [browser(feed) for _ in range(50)]
             for each in viewers:
                 await each.read_until(lambda lines: HELLO in lines)
-            assert feed.admit(frozenset(), frozenset()) is None
+            assert feed.admit(frozenset(), frozenset(), ANYBODY) is None
             monitor.send(level("street", 1))
             for each in viewers[1:]:
                 await each.read_levels(1)
             await asyncio.sleep(0.2)
             late = browser(feed)
             await late.read_until(lambda lines: HELLO in lines)
-            assert feed.admit(frozenset(), frozenset()) is None
+            assert feed.admit(frozenset(), frozenset(), ANYBODY) is None
             await viewers[0].read_to_the_end()
             assert viewers[0].of("levels") == []
 

@@ -14,8 +14,10 @@ import monitor.web.server
 from monitor.web import live
 from monitor.web.app import WebApp, build_app
 from monitor.web.server import GONE_SECONDS, UNSENT_BYTES, Server, listen
+from monitor.web.session import COOKIE
 from tests.support.web import (
     PASSWORD,
+    VIEWER_PASSWORD,
     WebClient,
     make_config,
     make_context,
@@ -127,6 +129,29 @@ def test_a_session_that_ends_takes_its_live_page_along(tmp_path: Path) -> None:
                 rest = await reader.read()
             assert rest.count(b"columns") < 200
             writer.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_a_session_that_has_every_place_makes_room_for_the_owner(
+    tmp_path: Path,
+) -> None:
+    context = make_context(tmp_path, config=make_config(max_viewers=3))
+    set_passwords(context)
+
+    async def run() -> None:
+        app = build_app(context)
+        cookies = []
+        for password in (VIEWER_PASSWORD, PASSWORD):
+            client = WebClient(app)
+            await asyncio.to_thread(client.log_in, password)
+            cookies.append(f"{COOKIE}={client.cookies[COOKIE]}")
+        feed = monitor_that_sends(tmp_path / "status.sock")
+        async with feed, served(app) as (_, port):
+            places = [await look(port, cookies[0]) for _ in range(3)]
+            places.append(await look(port, cookies[1]))
+            for _, writer in places:
+                writer.transport.abort()
 
     asyncio.run(run())
 
