@@ -11,6 +11,8 @@ const LEVELS_MS = 600_000;
 const GAPS_MS = 60_000;
 const STARTING_SECONDS = 15; // Until the first window of a source is whole.
 
+const hasLiveSources = absence === "common.offline"; // Recordings end: no alarm.
+
 const cards = new Map();
 const list = document.getElementById("sources");
 const health = document.getElementById("health");
@@ -37,7 +39,7 @@ class Card {
     this.levels = [];
     this.newest = 0; // when columns came last, by this page's clock
     this.order = [];
-    this.settled = 0;
+    this.settled = -Infinity; // when the rows were put in order, by this page's clock
     this.goingOn = "";
     this.rows = [...element.querySelectorAll(".candidates li")];
   }
@@ -64,7 +66,7 @@ class Card {
 
   // Columns came once, and come no more, though it is said to be listened to.
   get isSilent() {
-    return this.isStale && this.newest > 0 && !this.isOver && !this.isBad;
+    return this.isStale && this.newest > 0 && hasLiveSources && !this.isOver && !this.isBad;
   }
 
   levelText() {
@@ -182,6 +184,13 @@ class Card {
     if (!this.hasGaps) this.showListened(source.listened_24h, source.gaps);
   }
 
+  // The monitor of a recording ends with it, often before it says so.
+  end() {
+    this.said = t("words.state.ended");
+    this.isBad = false;
+    this.showState();
+  }
+
   showState() {
     const state = this.find(".source-state");
     state.textContent = this.isSilent ? t("now.stale", { time: timeText(this.newestTime, "clock") }) : (this.said ?? "");
@@ -189,7 +198,7 @@ class Card {
   }
 
   showGaps({ share, of_seconds, count, newest }) {
-    this.hasGaps = true;
+    this.hasGaps = share !== null;
     const items = newest.map((gap) => {
       const item = document.createElement("li");
       const reason = gap.reason === "off" ? t("now.off") : t(`words.gap.${gap.reason}`);
@@ -307,7 +316,10 @@ const handlers = {
     showHealth();
     for (const source of line.document.sources) cards.get(source.name)?.status(source, source.troubles);
   },
-  offline: () => showAbsence(t(absence), absence === "common.offline" ? "is-bad" : "is-starting"),
+  offline() {
+    showAbsence(t(absence), hasLiveSources ? "is-bad" : "is-starting");
+    if (!hasLiveSources) cards.forEach((each) => each.end());
+  },
   disconnected: () => showAbsence(t("now.disconnected")),
 };
 
