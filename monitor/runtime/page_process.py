@@ -119,7 +119,9 @@ class PageProcess:
                 continue
             if self._reason:
                 logger.warning("web page: %s", self._reason)
-            self._reason = text.removeprefix("sound-monitor: ").removeprefix("error: ")
+            # On a narrow terminal they would take the place of the reason.
+            self._reason = text.removeprefix("sound-monitor: ")
+            self._reason = self._reason.removeprefix("web.listen: ")
 
 
 @contextmanager

@@ -216,7 +216,7 @@ def test_the_reason_why_there_is_no_page_is_passed_on(
                 time.sleep(0.05)
             while "starts again" not in caplog.text and time.monotonic() < until:
                 time.sleep(0.05)
-    reason = f"web.listen: {host}:{port} cannot be listened at: Address already in use"
+    reason = f"{host}:{port} cannot be listened at: Address already in use"
     assert found[0] == ("", reason)
     assert f"no web page: {reason}; it starts again in 1 s" in caplog.messages
 

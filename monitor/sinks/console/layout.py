@@ -101,9 +101,7 @@ def _status(state: ConsoleState, view: ViewState, canvas: Canvas) -> Line:
         if all(it.state == "ended" for it in statistics.sources):
             words, style = "the recordings are over", DIM
         if view.page_fault and style != BAD:
-            # The key of the setting would take the place of the reason.
-            reason = view.page_fault.removeprefix("web.listen: ")
-            words, style = f"no web page: {reason}", WARNING
+            words, style = f"no web page: {view.page_fault}", WARNING
     room = canvas.width - line_width(right) - 3
     if room < len(words) + 2:
         right, room = [], canvas.width - 3

@@ -193,7 +193,7 @@ def test_the_address_of_the_page_is_shown() -> None:
 def test_the_reason_why_there_is_no_page_stays_in_the_line_of_the_status() -> None:
     state = console_state("street")
     state.statistics = statistics("street")
-    reason = "web.listen: 127.0.0.1:8480 cannot be listened at: Address already in use"
+    reason = "127.0.0.1:8480 cannot be listened at: Address already in use"
     view = ViewState(NOW, {"street": strip()}, page_fault=reason)
     line = display(state, 80, 24, view=view)[-2]
     assert "no web page: 127.0.0.1:8480 cannot be listened at: Address" in line
