@@ -286,9 +286,10 @@ def _show_thresholds(
     budget: Budget,
 ) -> None:
     rate = budget.false_alarms_per_hour
+    scope = f"of {found[0].label}" if len(found) == 1 else "over these labels"
     WIDE.print(
         f"{hours:.2f} hours of background, at most {24 * rate:g} false alarms a day "
-        "over all labels"
+        f"{scope}"
     )
     table = Table(
         *("label", "onset", "offset", "false alarms", "at most (95 %)", "recall"),

@@ -19,14 +19,15 @@ LabelsOption = Annotated[
 
 
 def chosen_labels(
-    names: Sequence[str] | None, config: "Config", reader: "Reader"
+    names: Sequence[str] | None, config: "Config", reader: "Reader | None"
 ) -> tuple[str, ...]:
     """Add to each group its members, as the models have them; none: all labels.
 
     Args:
         names: Values of --label.
         config: Its models count, and the included ones.
-        reader: The database, which may have labels of other models.
+        reader: The database, which may have labels of other models; None: there is
+            none.
 
     Raises:
         UsageError: Neither a model nor the database knows one of the names.
@@ -37,7 +38,7 @@ def chosen_labels(
 
     cards = list(_cards(config))
     known = dict.fromkeys(label for card in cards for label in known_labels(card))
-    if not known.keys() >= {*names}:
+    if reader is not None and not known.keys() >= {*names}:
         # Only now, for the database looks through all of its events.
         known = dict.fromkeys(reader.labels()) | known
     found: dict[str, None] = {}

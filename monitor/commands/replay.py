@@ -16,7 +16,7 @@ from monitor.commands.arguments import (
 from monitor.commands.events import table_header, table_row
 from monitor.commands.label_option import LabelsOption, chosen_labels
 from monitor.commands.process import print_json_line, print_line, print_table
-from monitor.errors import StoreError
+from monitor.errors import StoreError, UsageError
 from monitor.text import counted, local_time
 
 if TYPE_CHECKING:
@@ -69,7 +69,12 @@ def replay(
     if curves:
         from monitor.commands.replay_curves import print_curves
 
-        print_curves(configuration, first, last, as_json=as_json)
+        if sensitivity or show_all:
+            raise UsageError(
+                "replay: --curves counts the events at every sensitivity: leave "
+                f"{'--sensitivity' if sensitivity else '--all'} out"
+            )
+        print_curves(configuration, label or (), first, last, as_json=as_json)
         return 0
     models = choose_models(configuration.config, configuration.state_dir)
     with open_to_read(database_path(configuration)) as reader:

@@ -1,10 +1,12 @@
 """`replay --curves`: the events of eleven sensitivities, from stored scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from monitor.commands.arguments import database_path
+from monitor.commands.label_option import chosen_labels
 from monitor.commands.process import print_json_line, print_table
 from monitor.text import utc_text
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from monitor.detection.rules import LabelRule
     from monitor.runtime.loading import ChosenModels
     from monitor.runtime.place_curves import PlaceCurve
+    from monitor.sinks.store.queries import Reader
     from monitor.sinks.store.records import Session
 
 STEPS = 10
@@ -21,6 +24,7 @@ STEPS = 10
 
 def print_curves(
     configuration: "Configuration",
+    names: Sequence[str],
     since: datetime | None,
     until: datetime | None,
     *,
@@ -28,15 +32,25 @@ def print_curves(
 ) -> None:
     """Print, for each label that is reported, its curve and the events of the place.
 
+    `names` are the values of --label; without any, of all.
+
     Without a database, or scores in it, the curve of the model file stands alone.
     """
     from monitor.runtime.loading import choose_models
 
     models = choose_models(configuration.config, configuration.state_dir)
-    counted = _count(configuration, models, since, until)
+    reported = models.labels.all_reported
+    with _reading(configuration) as reader:
+        chosen = chosen_labels(names, configuration.config, reader) or reported
+        counted = (
+            _count(configuration, models, chosen, reader, since, until)
+            if reader
+            else {}
+        )
     labels = {
         label: _facts(configuration, models, label, counted.get(label))
-        for label in models.labels.all_reported
+        for label in reported
+        if label in chosen
     }
     changed = configuration.overrides.detection
     if as_json:
@@ -66,20 +80,35 @@ def print_curves(
     )
 
 
+def _reading(configuration: "Configuration") -> "AbstractContextManager[Reader | None]":
+    """Open the database, if there is one."""
+    from monitor.sinks.store.queries import open_to_read
+
+    has_none = configuration.config.store.path is None
+    if has_none or not database_path(configuration).exists():
+        return nullcontext()
+    return open_to_read(database_path(configuration))
+
+
 def _count(
     configuration: "Configuration",
     models: "ChosenModels",
+    chosen: Collection[str],
+    reader: "Reader",
     since: datetime | None,
     until: datetime | None,
 ) -> "Mapping[str, PlaceCurve]":
     from monitor.commands.replay_rules import ReplayRules
     from monitor.runtime.place_curves import count_events
-    from monitor.sinks.store.queries import open_to_read
 
     config = configuration.config
-    if config.store.path is None or not database_path(configuration).exists():
+    curved = [
+        label
+        for label, each in models.thresholds.items()
+        if each.curve and label in chosen
+    ]
+    if not curved:
         return {}
-    curved = [label for label, each in models.thresholds.items() if each.curve]
     plain = config.detection.without_thresholds()
     rules = []
     for step in range(STEPS + 1):
@@ -93,8 +122,7 @@ def _count(
         return {label: [each[label] for each in found] for label in found[0]}
 
     gate = config.detection.level_gate_dbfs
-    with open_to_read(database_path(configuration)) as reader:
-        return count_events(reader, rules_for, gate, since, until)
+    return count_events(reader, rules_for, gate, since, until)
 
 
 def _facts(

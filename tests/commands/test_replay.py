@@ -165,6 +165,17 @@ def test_curves_count_the_events_of_this_place(
     assert curve[1.0]["false_alarms_per_hour"] > 0
     assert (bark["onset"], bark["follows"], bark["has_onset"]) == (0.8, False, True)
     assert "siren" in run(capsys, *arguments)
+    alone = json.loads(run(capsys, *arguments, "--label", "siren", "--json"))
+    assert alone["labels"] == {"siren": siren}
+
+
+@pytest.mark.parametrize("option", [["--sensitivity", "siren=0.1"], ["--all"]])
+def test_curves_reject_what_they_do_not_use(
+    config: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    code, err = fails(capsys, "replay", "--config", config, "--curves", *option)
+    assert code == 2
+    assert f"leave {option[0]} out" in err
 
 
 def test_without_scores_the_curves_are_those_of_the_model(

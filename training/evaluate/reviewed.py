@@ -1,6 +1,6 @@
 """Verdicts of people about stored events, beside the scores of these events."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,7 +33,7 @@ class Verdicts:
 
     judged: tuple[Judged, ...]
     unreviewed: int
-    """Events without a verdict."""
+    """Events of these labels without a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,14 @@ class LabelVerdicts:
 
 
 def read_verdicts(
-    reader: Reader, since: datetime | None, until: datetime | None
+    reader: Reader,
+    since: datetime | None,
+    until: datetime | None,
+    labels: Collection[str],
 ) -> Verdicts:
     """Read the verdicts about the events of a time range.
+
+    Of the events of `labels`, those without one are counted.
 
     "Another label" rejects the label of the event, and confirms the one that it names.
     """
@@ -77,15 +82,15 @@ def read_verdicts(
         assert isinstance(record, Occurrence)
         review = reviews.get(record.id)
         if review is None:
-            unreviewed += 1
+            unreviewed += record.label in labels
             continue
-        labels = {record.label: review.verdict == "right"}
+        heard = {record.label: review.verdict == "right"}
         if review.label is not None:
-            labels[review.label] = True
+            heard[review.label] = True
         times = timed.start_utc.timestamp(), timed.end_utc.timestamp()
         judged += [
             Judged(record.source, label, is_right, *times)
-            for label, is_right in labels.items()
+            for label, is_right in heard.items()
         ]
     return Verdicts(tuple(judged), unreviewed)
 

@@ -48,7 +48,7 @@ class StoredBackground:
     verdicts: dict[str, LabelVerdicts]
     """What people said about the events in it, by label."""
     unreviewed: int
-    """Its events without a verdict."""
+    """Events of the labels without a verdict."""
 
     def events(self, labels: Sequence[str]) -> list[Array]:
         """Scores of confirmed events, for each label; empty where verdicts are few."""
@@ -114,7 +114,7 @@ def recorded_scores(
     """
     with open_to_read(query.database) as reader:
         series = _read_series(reader, query, name, models, detection)
-        said = read_verdicts(reader, query.since, query.until)
+        said = read_verdicts(reader, query.since, query.until, models.labels)
     runs = [each.run(models, detection) for each in series]
     verdicts = label_verdicts(said, runs, models.labels)
     parts, seconds = [], 0.0

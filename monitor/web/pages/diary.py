@@ -98,7 +98,12 @@ def routes(context: WebContext) -> list[Route]:
 
     async def diary(request: Request) -> Response:
         choice, problem = _choice(request)
-        values = {"choice": choice, "problem": problem, "sources": [], "labels": []}
+        values = {
+            "choice": choice,
+            "problem": problem,
+            "sources": [choice.source],
+            "labels": [choice.label],
+        }
         if not problem:
             values |= await run_in_threadpool(_read, context, choice)
         return render(

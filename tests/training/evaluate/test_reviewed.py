@@ -92,8 +92,10 @@ def judge(
         write_verdict(connection, ids, verdict, label, now=now)
 
 
-def background(path: Path, **times: Any) -> StoredBackground:
-    models = scoring_models(load_model(None), LABELS)
+def background(
+    path: Path, labels: Sequence[str] = LABELS, **times: Any
+) -> StoredBackground:
+    models = scoring_models(load_model(None), labels)
     return recorded_scores(
         ScoreQuery(path, **times), "urban", models, DetectionSettings()
     )
@@ -113,6 +115,7 @@ def test_a_confirmed_event_is_no_background_and_a_rejected_one_is(
     lost = 3600 * (after.hours - after.label_hours[SIREN])
     assert len(TRUE) * 10 < lost < len(TRUE) * (10 + 2 * 4.1)
     assert (before.unreviewed, after.unreviewed) == (EVENTS, 1)
+    assert background(database, ["dog_bark"]).unreviewed == 0
 
 
 def test_verdicts_are_counted_with_the_scores_of_their_events(reviewed: Path) -> None:
