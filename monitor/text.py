@@ -195,6 +195,8 @@ def percent(share: float | None) -> str:
         return "-"
     if share in (0, 1):
         return f"{100 * share:.0f} %"
+    if 0 < share < 0.0001:
+        return "< 0.01 %"
     return f"{int(round(share * 10_000, 6)) / 100:.2f} %"
 
 

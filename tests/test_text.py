@@ -110,6 +110,7 @@ def test_text_without_a_secret_is_unchanged(text: str) -> None:
         (0.999_999, "99.99 %"),
         (0.0, "0 %"),
         (0.57, "57.00 %"),
+        (0.00005, "< 0.01 %"),
     ],
 )
 def test_a_share_is_whole_only_if_nothing_is_missing(

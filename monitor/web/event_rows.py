@@ -9,11 +9,11 @@ from monitor.records import Event, Onset, Timed
 from monitor.sinks.store.event_pages import ListedEvent
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.score_curves import COLUMNS, ScoreCurve
-from monitor.text import WeightedUnits, duration, level, utc_text
+from monitor.text import WeightedUnits, level, utc_text
 from monitor.web.clip_index import LOWEST_HZ, ClipFile, ClipIndex
 from monitor.web.event_filters import key_text
 from monitor.web.labels import label_rank
-from monitor.web.rendering import decimals, label_text
+from monitor.web.rendering import decimals, duration_text, label_text
 
 AROUND = timedelta(seconds=4)
 """Of scores, before and after the event."""
@@ -108,7 +108,7 @@ def event_rows(
             time=_time(each.timed.start_utc),
             duration=decimals(
                 language,
-                duration(each.timed.end_seconds - each.timed.start_seconds),
+                duration_text(each.timed.end_seconds - each.timed.start_seconds),
             ),
             is_going_on=is_going_on,
             score=_score(record.peak_score, language),

@@ -171,7 +171,7 @@ def _environment(language: str) -> jinja2.Environment:
     )
     environment.filters |= {
         "decimals": partial(decimals, language),
-        "duration": localised(_duration),
+        "duration": localised(duration_text),
         "number": localised(_number),
         "said": partial(said, language),
         "share": localised(_share),
@@ -181,8 +181,12 @@ def _environment(language: str) -> jinja2.Environment:
     return environment
 
 
-def _duration(seconds: float | None) -> str:
-    return "-" if seconds is None else duration(seconds)
+def duration_text(seconds: float | None) -> str:
+    """Write a duration with the symbols of all languages: 4 min 30 s."""
+    if seconds is None:
+        return "-"
+    text = re.sub(r"(\d)([dhms])", r"\1 \2", duration(seconds))
+    return text.replace(" m", " min")
 
 
 def _number(value: float | None, digits: int = 0) -> str:

@@ -58,3 +58,18 @@ def test_on_a_phone_the_bar_of_chosen_events_has_words_and_hides_no_menu(
     page.locator(".more summary").tap()
     page.locator(".more a").first.tap(timeout=3000)
     expect(page).to_have_url(re.compile("thresholds"))
+
+
+def test_the_times_of_the_filter_are_those_of_the_list(
+    heard: Site, visit: Visit
+) -> None:
+    page = visit(heard, "/events?since=2026-01-01T12:00Z", timezone_id="Asia/Tokyo")
+    page.locator(".filters summary").click()
+    since = page.get_by_label("From (Asia/Tokyo)")
+    expect(since).to_have_value("2026-01-01T21:00")
+    clock = page.locator(".event .clock").first.text_content()
+    expect(page.locator(".event summary time").first).to_have_text(str(clock))
+    since.fill("2026-01-02T09:00")
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile("since=2026-01-02T00%3A00%3A00.000Z"))
+    expect(since).to_have_value("2026-01-02T09:00")

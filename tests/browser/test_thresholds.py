@@ -44,12 +44,12 @@ def test_it_says_where_the_curve_falls_and_why(page: Page) -> None:
     expect(page.locator("#curve-note")).to_contain_text("Above a sensitivity of 0.7")
 
 
-def test_a_sentence_has_one_unit(page: Page) -> None:
-    for value in ("0", "0.3", "0.5", "0.8", "1"):
+def test_rates_have_one_unit(page: Page) -> None:
+    for value in ("0", "0.5", "1"):
         page.locator("#slider").fill(value)
-        text = str(page.locator("#expected").text_content())
-        units = set(re.findall(r"an hour|a day", text))
-        assert len(units) == 1, text
+        text = str(page.locator("#tool").text_content())
+        assert re.findall(r"an hour|a day", text).count("a day") > 1
+        assert "an hour" not in text.replace("an hour of scores", "")
 
 
 def test_a_threshold_that_separates_nothing_is_not_proposed(page: Page) -> None:

@@ -42,7 +42,7 @@ def make_client(folder: Path, *, viewer: bool = False, **web: object) -> WebClie
 def store(folder: Path, count: int) -> None:
     """Store alerts, the newest of which has failed."""
     alerts = [
-        alert(n, created=datetime.now(UTC), message=f"alert {n} {HOSTILE}")
+        alert(n, created=datetime.now(UTC), label=f"alert {n} {HOSTILE}")
         for n in range(count)
     ]
     database = open_database(folder / "monitor.db")

@@ -59,7 +59,7 @@ def test_a_day_has_its_levels_and_sounds(client: WebClient) -> None:
     assert "LAeq - 50.00 % of the period measured" in text
     assert "09:00 61.5 77.7 61.5 61.5 61.5 100 %" in text
     assert "13:00 - - - - - 0 %" in text
-    assert "drilling 3 4m 30s 2026-11-23 09:00 2026-11-23 09:31" in text
+    assert "drilling 3 4 min 30 s 2026-11-23 09:00 2026-11-23 09:31" in text
     assert "<b>" not in page.partition("<main")[2]
 
 
@@ -89,7 +89,9 @@ def test_a_new_monitor_has_the_hour_so_far_and_no_empty_graph(tmp_path: Path) ->
     page = client.get("/day").text
     text = text_of(page)
     assert "Levels at demo" in text
-    assert "This hour so far, provisional: LAeq 61.5, LAFmax 77.7, from 1m 00s" in text
+    assert (
+        "This hour so far, provisional: LAeq 61.5, LAFmax 77.7, from 1 min 00 s" in text
+    )
     assert 'class="graph"' not in page or start.minute == 0
     assert "of the time so far measured" in text
     everything = text_of(client.get("/day?source=").text)
@@ -181,13 +183,16 @@ def test_a_source_that_is_unknown_has_nothing(client: WebClient) -> None:
 
 def test_a_diary_has_incidents_and_what_they_rest_on(client: WebClient) -> None:
     text = text_of(client.get(f"/diary?from={DAY}&to={DAY}").text)
-    assert "2026-11-23 09:00 - 09:04 drilling street 2 3m 00s 67 % 63.3 - dB(A)" in text
+    assert (
+        "2026-11-23 09:00 - 09:04 drilling street 2 3 min 00 s 67 % 63.3 - dB(A)"
+        in text
+    )
     assert "measured 50.00 % of the time" in text
     assert "by the offset of 94.0 dB that the operator set; not checked" in text
     # The day in a line, and no share of what sounded once.
-    assert "2026-11-23 drilling street 2 4m 30s 63.3 - dB(A)" in text
-    assert "2026-11-23 09:30 - 09:31 drilling street 1 1m 30s 63.3" in text
-    assert "2026-11-23 01:00 - 01:01 street 1m 00s the source was gone" in text
+    assert "2026-11-23 drilling street 2 4 min 30 s 63.3 - dB(A)" in text
+    assert "2026-11-23 09:30 - 09:31 drilling street 1 1 min 30 s 63.3" in text
+    assert "2026-11-23 01:00 - 01:01 street 1 min 00 s the source was gone" in text
     assert "the monitor did not run" in text
 
 

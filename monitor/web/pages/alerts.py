@@ -119,6 +119,8 @@ def _alert(listed: ListedAlert) -> Document:
     return {
         "id": alert.id,
         "message": str(alert.body.get("message") or "")[:500],
+        **{key: alert.body.get(key) for key in ("label", "source", "escalation")},
+        "score": alert.body.get("peak_score"),
         "endpoint": alert.endpoint,
         "kind": alert.kind,
         "created": utc_text(alert.created),

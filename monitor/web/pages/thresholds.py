@@ -39,7 +39,10 @@ CURVES_SECONDS = 180.0
 """Longest time of a child."""
 
 FRESH_SECONDS = 600.0
-"""The counts of the place are counted anew after this time."""
+"""Longest time in which the counts of the place are not counted anew."""
+
+REST = 20
+"""They rest so many times as long as it takes to count them."""
 
 PROPOSED_ALARMS_PER_DAY = 0.5
 """Budget of a proposed threshold."""
@@ -64,18 +67,20 @@ Answer = Callable[[Request], Awaitable[Response]]
 class _Kept:
     """A document that several viewers share."""
 
-    task: asyncio.Task[bytes]
+    task: asyncio.Task[tuple[bytes, float]]
+    """Its text, and until when it holds, monotonic time."""
+
     files: FileVersions
     """What it was made of."""
-
-    until: float
-    """Monotonic time."""
 
     def is_over(self) -> bool:
         """Return True if it must be made again."""
         task = self.task
-        has_failed = task.done() and (task.cancelled() or task.exception() is not None)
-        return has_failed or monotonic() > self.until
+        if not task.done():
+            return False
+        if task.cancelled() or task.exception() is not None:
+            return True
+        return monotonic() > task.result()[1]
 
 
 class _Thresholds:
@@ -97,14 +102,16 @@ class _Thresholds:
         kept = self._kept.get(of)
         if kept is None or kept.files != files or kept.is_over():
             task = asyncio.create_task(self._count(of))
-            kept = self._kept[of] = _Kept(task, files, monotonic() + FRESH_SECONDS)
-        return await asyncio.shield(kept.task)
+            kept = self._kept[of] = _Kept(task, files)
+        return (await asyncio.shield(kept.task))[0]
 
-    async def _count(self, of: str) -> bytes:
+    async def _count(self, of: str) -> tuple[bytes, float]:
         lines: list[bytes] = []
+        began = monotonic()
         arguments = ("replay", "--curves", "--json", *_RANGES[of])
         await self._children.run(Owner(of), arguments, lines.append, CURVES_SECONDS)
-        return b"".join(lines)
+        now = monotonic()
+        return b"".join(lines), now + min(FRESH_SECONDS, REST * (now - began))
 
     async def replay(self, owner: Owner, label: str, value: float) -> dict[str, Any]:
         """Replay the last week with another sensitivity; label empty: of all labels."""

@@ -1,5 +1,6 @@
 // The page Thresholds: the curve of a label, and the replay of another sensitivity.
 import { command, percentText, separatesNothing, url } from "./page.js";
+import { timeText } from "./frame.js";
 import { labelText, t } from "./strings.js";
 import { drawCharts } from "./thresholds_charts.js";
 
@@ -24,15 +25,8 @@ let resting = 0;
 const number = (value, digits = 2) =>
   new Intl.NumberFormat(language, { maximumSignificantDigits: digits }).format(value);
 const share = (value) => (value === null ? "–" : percentText(value));
-const moment = new Intl.DateTimeFormat(language, {
-  weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
-});
-
-// Few an hour are easier to imagine as so many a day; a sentence has the unit of one rate.
-const rate = (perHour, unitOf = perHour) =>
-  unitOf >= 1
-    ? t("thresholds.per_hour", { number: number(perHour) })
-    : t("thresholds.per_day", { number: number(perHour * 24) });
+// All rates of this page are those of a day: few an hour are hard to imagine.
+const rate = (perHour) => t("thresholds.per_day", { number: number(perHour * 24) });
 
 function duration(hours) {
   const [value, unit] = hours < LEAST_HOURS ? [Math.max(1, Math.floor(hours * 60)), "minute"] : [hours, "hour"];
@@ -109,8 +103,7 @@ function expectation(found, hasCurve) {
   if (!hasCurve) return t("thresholds.no_curve");
   if (!label()) return t("thresholds.all_note");
   const at = figuresAt(found.curve, value());
-  const unitOf = at.false_alarms_per_hour;
-  const here = at.events_per_hour === null ? "" : ` ${t("thresholds.here", { rate: rate(at.events_per_hour, unitOf) })}`;
+  const here = at.events_per_hour === null ? "" : ` ${t("thresholds.here", { rate: rate(at.events_per_hour) })}`;
   return (
     t("thresholds.expected", {
       onset: number(at.onset, 3),
@@ -118,7 +111,7 @@ function expectation(found, hasCurve) {
       far: share(at.detected_far),
       latency: at.latency_seconds === null ? "–" : number(at.latency_seconds),
       alarms: rate(at.false_alarms_per_hour),
-      most: rate(at.false_alarms_per_hour_at_most, unitOf),
+      most: rate(at.false_alarms_per_hour_at_most),
     }) + here
   );
 }
@@ -135,7 +128,8 @@ function note(found) {
 // What the counts of this place rest on.
 function basis(found) {
   if (isCounting) return t("thresholds.counting");
-  return found?.hours ? t("thresholds.hours", { time: duration(found.hours) }) : t("thresholds.no_scores");
+  if (!found?.hours) return t("thresholds.no_scores");
+  return t(found.hours < LEAST_HOURS ? "thresholds.few_scores" : "thresholds.hours", { time: duration(found.hours) });
 }
 
 // The sensitivity above which fewer sounds are detected; null: there is none.
@@ -153,8 +147,8 @@ function figureCells(at) {
     share(at.detected_near),
     share(at.detected_far),
     at.latency_seconds === null ? "–" : `${number(at.latency_seconds)} s`,
-    number(at.false_alarms_per_hour),
-    number(at.false_alarms_per_hour_at_most),
+    number(at.false_alarms_per_hour * 24),
+    number(at.false_alarms_per_hour_at_most * 24),
     at.events_per_hour === null ? "–" : number(at.events_per_hour * 24),
   ];
 }
@@ -204,7 +198,7 @@ function showFragment() {
 
 function changeItem(change, event) {
   const start = new Date(event.start);
-  const time = moment.format(start);
+  const time = timeText(event.start);
   const text = t("thresholds.event", { time, label: labelText(event.label), source: event.source, score: number(event.peak_score) });
   const item = element("li");
   if (change === "goes") {

@@ -74,15 +74,15 @@ export function drawCharts(place, label, present, chosen, { number, share, rate,
   place.replaceChildren();
   if (!label || !label.curve.length) return;
   const { curve } = label;
-  const alarms = Math.max(...curve.map((each) => each.false_alarms_per_hour));
-  const near = curve.map((each) => [each.false_alarms_per_hour, each.detected_near]);
-  const far = curve.map((each) => [each.false_alarms_per_hour, each.detected_far]);
+  const alarms = Math.max(...curve.map((each) => each.false_alarms_per_hour * 24));
+  const near = curve.map((each) => [each.false_alarms_per_hour * 24, each.detected_near]);
+  const far = curve.map((each) => [each.false_alarms_per_hour * 24, each.detected_far]);
   const sentence = (points, name) => {
     const [x, y] = at(points, chosen);
-    return t(`thresholds.charts.${name}_is`, { share: share(y), rate: rate(x), number: number(y ?? 0) });
+    return t(`thresholds.charts.${name}_is`, { share: share(y), rate: rate(x / 24), number: number(y ?? 0) });
   };
   if (near.some(([, height]) => height !== null)) {
-    const names = { x: t("thresholds.columns.alarms"), y: t("thresholds.charts.detected") };
+    const names = { x: t("thresholds.charts.alarms"), y: t("thresholds.charts.detected") };
     const model = chart(
       names, t("thresholds.charts.model"), sentence(near, "model"), alarms || 1, 1, (value) => number(value), share, ALARMS_POWER,
     );
