@@ -15,7 +15,7 @@ from monitor.sinks.clip_files import prepare, save
 from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.reviews import write_lock, write_verdict
 from monitor.web.app import build_app
-from monitor.web.labels import KnownLabel, KnownLabels
+from monitor.web.labels import KnownLabel
 from monitor.web.pages.events import PAGE_EVENTS
 from tests.support.clips import identifier, make_clip
 from tests.support.store import make_store
@@ -32,19 +32,13 @@ COUNT = 100
 HOSTILE = '<img src=x onerror="alert(1)">'
 
 
-class FewLabels(KnownLabels):
-    """The labels of a model with one group, without a process that reads it."""
-
-    def get(self, timeout_seconds: float) -> list[KnownLabel]:
-        return [
-            KnownLabel("animal", None, "An animal."),
-            KnownLabel("dog_bark", "animal", "A dog that barks."),
-        ]
-
-
 @pytest.fixture(autouse=True)
 def few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = FewLabels()
+    """The labels of a model with one group."""
+    known = [
+        KnownLabel("animal", None, "An animal."),
+        KnownLabel("dog_bark", "animal", "A dog that barks."),
+    ]
     monkeypatch.setattr("monitor.web.pages.events.known_labels", lambda: known)
 
 

@@ -1,40 +1,23 @@
-"""The labels of the models come from a child of the page, which is only ours."""
+"""The labels of the page are those of the models, each with one colour for good."""
 
+import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from monitor.web import labels
 from monitor.web.rendering import LANGUAGES, strings
+from tests.support.commands import run
 
 
-def test_a_module_in_the_working_folder_is_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_page_has_the_labels_of_the_models(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "typer.py").write_text("open('was-run', 'w')")
-    monkeypatch.chdir(tmp_path)
-    known = labels.KnownLabels()
-    assert "smoke_alarm" in known.members("alarm", timeout_seconds=60)
-    assert not (tmp_path / "was-run").exists()
-
-
-def test_labels_that_cannot_be_read_are_read_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(labels, "RETRY_SECONDS", 0.0)
-    program = "import sys; sys.exit('sound-monitor: the disk is gone')"
-    with monkeypatch.context() as broken:
-        broken.setattr(
-            "monitor.web.child_commands.own_command",
-            lambda *_: ([sys.executable, "-c", program], {}),
-        )
-        known = labels.KnownLabels()
-        for _ in range(2):
-            assert known.get(timeout_seconds=60) == ()
-    assert caplog.text.count("the disk is gone") == 1
-    assert "smoke_alarm" in [each.label for each in known.get(timeout_seconds=60)]
+    """`labels.json` has a row of label, group and text for each."""
+    found = json.loads(run(capsys, "model", "--labels", "--json"))["labels"]
+    rows = [(each["label"], each["group"], each["text"]) for each in found]
+    assert list(labels.known_labels()) == rows
 
 
 def test_the_page_itself_reads_no_model() -> None:

@@ -194,9 +194,13 @@ def test_the_card_of_the_model_is_read_by_another_process_until_it_can_be(
             "monitor.web.child_commands.own_command", lambda *_: (["/bin/false"], {})
         )
         assert "jackhammer" not in client.get("/system/models").text
+    # A module in the working folder is not run.
+    (tmp_path / "typer.py").write_text("open('was-run', 'w')")
+    monkeypatch.chdir(tmp_path)
     page = client.get("/system/models")
     assert "urban" in page.text
     assert "jackhammer" in page.text
+    assert not (tmp_path / "was-run").exists()
 
 
 def test_the_card_of_a_file_that_was_written_anew_is_read_again(

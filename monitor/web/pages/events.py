@@ -29,7 +29,7 @@ from monitor.web.event_filters import (
     read_query,
 )
 from monitor.web.event_rows import EventRow, event_rows
-from monitor.web.labels import KnownLabels, known_labels
+from monitor.web.labels import known_labels
 from monitor.web.rendering import (
     LANGUAGES,
     label_text,
@@ -43,9 +43,6 @@ logger = logging.getLogger(__name__)
 PAGE_EVENTS = 20
 LATE = timedelta(seconds=30)
 """An event may be reported so much later than one that began after it."""
-
-LABELS_SECONDS = 20.0
-"""Longest wait for the labels of the models, where an answer needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +69,13 @@ class _Events:
     def __init__(self, context: WebContext) -> None:
         self._context = context
         self._index: ClipIndex | None = None
-        self.known: KnownLabels = known_labels()
 
     def page(
         self, query: Query, before: EventKey | None, ids: Sequence[str], language: str
     ) -> _Found:
         """Read the newest events, those before a key, or those of some ids."""
-        members = (self.known.members(it, LABELS_SECONDS) for it in query.labels)
-        labels = [label for each in members for label in each]
+        labels = [*query.labels]
+        labels += [it.label for it in known_labels() if it.group in query.labels]
         with self._context.reading() as reader:
             self._check(query, reader)
             page = reader.events_page(
@@ -106,7 +102,7 @@ class _Events:
         if query.since and query.until and query.since >= query.until:
             since, until = map(local_text, (query.since, query.until))
             raise QueryError("order", since, until=until)
-        known = [it for each in self.known.get(0) for it in (each.label, each.group)]
+        known = [it for each in known_labels() for it in (each.label, each.group)]
         if {*query.labels} - {*known, *reader.event_labels()}:
             labels = {it["label"] for it in self.labels(LANGUAGES[0])}
             for label in {*query.labels} - labels - {*known}:
@@ -129,7 +125,7 @@ class _Events:
 
     def labels(self, language: str) -> list[dict[str, str]]:
         """Return the labels that a verdict can name."""
-        known = {each.label: each.text for each in self.known.get(LABELS_SECONDS)}
+        known = {each.label: each.text for each in known_labels()}
         with self._context.reading() as reader:
             scored = (it for run in reader.sessions().values() for it in run.labels)
             known = dict.fromkeys([*reader.event_labels(), *scored], "") | known
@@ -166,10 +162,10 @@ def routes(context: WebContext) -> list[Route]:
             values["problem"], status_code = _problem(request, error), 400
         except StoreError as error:
             values["problem"] = _problem(request, error)
-        known = await run_in_threadpool(events.known.get, 0)
+        groups = {it.group for it in known_labels() if it.group}
         return render(
             request, "events.html", page="events", status_code=status_code,
-            groups=sorted({each.group for each in known if each.group}), is_large=True,
+            groups=sorted(groups), is_large=True,
             reviews=REVIEWS, is_newest=before is None, local_text=local_text, **values,
         )  # fmt: skip
 
