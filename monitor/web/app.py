@@ -9,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from monitor.errors import SoundMonitorError
 from monitor.web import commands, live
-from monitor.web.context import WebContext
+from monitor.web.context import NoDatabaseError, WebContext
 from monitor.web.pages import (
     access,
     alerts,
@@ -28,7 +28,14 @@ from monitor.web.pages import (
     thresholds,
 )
 from monitor.web.passwords import PasswordFiles
-from monitor.web.rendering import FOLDER, LANGUAGES, render, strings_json
+from monitor.web.rendering import (
+    FOLDER,
+    LANGUAGES,
+    language_of,
+    render,
+    strings_json,
+    translation,
+)
 from monitor.web.security import Guard
 
 logger = logging.getLogger(__name__)
@@ -122,9 +129,18 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    """Answer for a database that is missing, damaged or of another version."""
-    logger.warning("%s", error)
-    return _error_page(request, "unavailable", 503)
+    """Answer for a database that is missing, damaged or of another version.
+
+    Browsers ask for HTML and get a page, scripts a sentence.
+    """
+    kind = error.kind if isinstance(error, NoDatabaseError) else "unavailable"
+    if kind == "unavailable":
+        logger.warning("%s", error)
+    if "text/html" in request.headers.get("accept", ""):
+        return _error_page(request, kind, 503 if kind == "unavailable" else 200)
+    t = translation(language_of(request))
+    sentence = f"{t(f'error.{kind}')}. {t(f'error.{kind}_more')}"
+    return JSONResponse({"sentence": sentence}, 503)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -18,7 +18,12 @@ FileVersions = Mapping[Path, tuple[int, int, int]]
 
 
 class NoDatabaseError(StoreError):
-    """The configuration says so."""
+    """There is none, or none yet."""
+
+    def __init__(self, kind: str) -> None:
+        """Name the key of the sentence in `error`."""
+        super().__init__(kind)
+        self.kind = kind
 
 
 def file_versions(*files: Path | None) -> FileVersions:
@@ -101,7 +106,9 @@ class WebContext:
             StoreError: It cannot be read, or there is none.
         """
         if self.database is None:
-            raise NoDatabaseError("the monitor has no database: store.path is null")
+            raise NoDatabaseError("no_database")
+        if not self.database.exists():
+            raise NoDatabaseError("no_database_yet")
         with open_to_read(self.database) as reader:
             yield reader
 

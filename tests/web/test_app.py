@@ -56,3 +56,25 @@ def test_a_zone_without_a_name_has_its_offset(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@pytest.mark.parametrize("path", ["/events", "/day", "/diary"])
+def test_without_a_database_every_page_says_so(tmp_path: Path, path: str) -> None:
+    """A page that a browser asks for is no failure; a script gets the sentence."""
+    browser = {"accept": "text/html"}
+    for more, title in (
+        ({}, "Nothing has been stored yet"),
+        ({"database": None}, "store.path is null"),
+    ):
+        client = WebClient(build_app(make_context(tmp_path, **more)))
+        page = client.get(path, headers=browser)
+        assert page.status_code == 200
+        assert title in page.text
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert title in answer.json()["sentence"]
+    (tmp_path / "monitor.db").write_text("no database")
+    client = WebClient(build_app(make_context(tmp_path)))
+    damaged = client.get(path, headers=browser)
+    assert damaged.status_code == 503
+    assert "The database cannot be read" in damaged.text

@@ -217,16 +217,6 @@ def test_numbers_are_written_as_in_the_language_of_the_page(client: WebClient) -
     assert "0.05" not in german
 
 
-def test_without_a_database_the_page_says_so(tmp_path: Path) -> None:
-    client = WebClient(build_app(make_context(tmp_path)))
-    answer = client.get("/events")
-    assert answer.status_code == 200
-    assert "The database cannot be read" in answer.text
-    assert client.get("/events/rows").status_code == 503
-    nowhere = WebClient(build_app(make_context(tmp_path, database=None)))
-    assert "store.path is null" in nowhere.get("/events").text
-
-
 def test_a_score_reaches_what_the_list_shows(tmp_path: Path) -> None:
     store = make_store(tmp_path / "monitor.db")
     for number, score in enumerate((0.9859, 0.9849)):

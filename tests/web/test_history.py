@@ -267,12 +267,6 @@ def test_numbers_are_written_as_in_german(client: WebClient) -> None:
     assert 'data-y="61.5"' in page
 
 
-def test_without_a_database_the_page_says_so(tmp_path: Path) -> None:
-    client = WebClient(build_app(make_context(tmp_path, database=None)))
-    assert client.get("/day").status_code == 503
-    assert client.get("/diary.csv").status_code == 503
-
-
 @pytest.mark.parametrize("span", ["day", "week", "year"])
 def test_a_day_that_never_was_has_nothing(
     client: WebClient, monkeypatch: pytest.MonkeyPatch, span: str

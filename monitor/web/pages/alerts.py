@@ -14,9 +14,8 @@ from monitor.config.alerts import AlertSettings
 from monitor.sinks.alerts.alert import AlertState
 from monitor.sinks.alerts.listing import AlertPage, ListedAlert, Unanswered
 from monitor.sinks.status_client import Document, query_status
-from monitor.sinks.store.queries import open_to_read
 from monitor.text import utc_text
-from monitor.web.context import WebContext
+from monitor.web.context import NoDatabaseError, WebContext
 from monitor.web.rendering import render
 
 PAGE_LENGTH = 30
@@ -67,13 +66,14 @@ async def _show(request: Request, context: WebContext, template: str) -> Respons
 def _read(
     context: WebContext, state: AlertState | None, rule: str | None, before: int | None
 ) -> tuple[AlertPage, Mapping[str, Unanswered]]:
-    if context.database is None or not context.database.exists():
+    try:
+        with context.reading() as reader:
+            page = reader.alerts_page(
+                state=state, rule=rule, before=before, limit=PAGE_LENGTH
+            )
+            return page, reader.unanswered()
+    except NoDatabaseError:
         return AlertPage((), None, has_more=False), {}
-    with open_to_read(context.database) as reader:
-        page = reader.alerts_page(
-            state=state, rule=rule, before=before, limit=PAGE_LENGTH
-        )
-        return page, reader.unanswered()
 
 
 def _rule(

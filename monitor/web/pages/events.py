@@ -1,6 +1,5 @@
 """The page Events: a list of what was detected, with its sound and its reviews."""
 
-import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from monitor.errors import StoreError
 from monitor.sinks.store.event_pages import REVIEWS, EventFilters, EventKey
 from monitor.sinks.store.queries import Reader
 from monitor.web.clip_index import ClipFile, ClipIndex, open_clip
-from monitor.web.context import NoDatabaseError, WebContext
+from monitor.web.context import WebContext
 from monitor.web.event_filters import (
     Query,
     QueryError,
@@ -37,8 +35,6 @@ from monitor.web.rendering import (
     render,
     translation,
 )
-
-logger = logging.getLogger(__name__)
 
 PAGE_EVENTS = 20
 LATE = timedelta(seconds=30)
@@ -160,8 +156,6 @@ def routes(context: WebContext) -> list[Route]:
             )
         except QueryError as error:
             values["problem"], status_code = _problem(request, error), 400
-        except StoreError as error:
-            values["problem"] = _problem(request, error)
         groups = {it.group for it in known_labels() if it.group}
         return render(
             request, "events.html", page="events", status_code=status_code,
@@ -240,15 +234,10 @@ def _file(path: Path | None, media_type: str) -> Response:
         return Response(status_code=404)
 
 
-def _problem(request: Request, error: QueryError | StoreError) -> str:
+def _problem(request: Request, error: QueryError) -> str:
     """Return the sentence of an error, in the viewer's language."""
     t = translation(language_of(request))
-    if isinstance(error, QueryError):
-        return t(f"events.problems.{error.kind}", **error.values)
-    if isinstance(error, NoDatabaseError):
-        return t("events.no_database")
-    logger.warning("%s", error)
-    return f"{t('error.unavailable')}. {t('error.unavailable_more')}"
+    return t(f"events.problems.{error.kind}", **error.values)
 
 
 def _in_a_sentence(
@@ -261,7 +250,5 @@ def _in_a_sentence(
             return await answer(request)
         except QueryError as error:
             return JSONResponse({"sentence": _problem(request, error)}, 400)
-        except StoreError as error:
-            return JSONResponse({"sentence": _problem(request, error)}, 503)
 
     return answer_or_sentence

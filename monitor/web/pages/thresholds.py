@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from monitor.config.overrides import OVERRIDES
 from monitor.sinks.store.event_pages import EventFilters
-from monitor.sinks.store.queries import open_to_read
 from monitor.text import name_problem
 from monitor.web.addresses import network_of
 from monitor.web.child_commands import (
@@ -28,7 +27,12 @@ from monitor.web.child_commands import (
     SupersededError,
     TimeLimitError,
 )
-from monitor.web.context import FileVersions, WebContext, file_versions
+from monitor.web.context import (
+    FileVersions,
+    NoDatabaseError,
+    WebContext,
+    file_versions,
+)
 from monitor.web.rendering import language_of, render, translation
 from monitor.web.security import guard_of, is_foreign
 
@@ -143,13 +147,13 @@ class _Thresholds:
 
     def _verdicts(self, label: str, since: datetime) -> dict[str, str]:
         """Return the verdicts of the week by the id of the event."""
-        database = self._context.database
-        if database is None or not database.exists():
-            return {}
         labels = [label] if label else []
         filters = EventFilters(labels=labels, since=since, review="yes")
-        with open_to_read(database) as reader:
-            page = reader.events_page(filters, limit=MOST_REVIEWS)
+        try:
+            with self._context.reading() as reader:
+                page = reader.events_page(filters, limit=MOST_REVIEWS)
+        except NoDatabaseError:
+            return {}
         return {
             str(getattr(each.timed.record, "id", "")): each.review.verdict
             for each in page.events
