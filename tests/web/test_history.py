@@ -250,6 +250,19 @@ def test_a_label_has_its_colour_on_the_page_day_too(client: WebClient) -> None:
     assert f'<tr class="rank-{label_rank("drilling")}">' in page
 
 
+def test_a_cell_is_the_darker_the_longer_it_sounded(client: WebClient) -> None:
+    """Of 270 s and 90 s, by the root."""
+    page = client.get(f"/day?date={DAY}").text
+    heats = re.findall(r"heat-(\d)[^>]*><a", page)
+    assert heats == ["5", "3"]
+
+
+def test_a_source_of_the_database_can_be_chosen(client: WebClient) -> None:
+    page = client.get(f"/day?date={DAY}&source=cellar").text
+    assert "<option>street</option>" in page
+    assert "<option selected>cellar</option>" in page
+
+
 def test_a_share_that_is_nearly_none_is_written_once(tmp_path: Path) -> None:
     """It was escaped twice, and was another figure in the diary."""
     store_levels(tmp_path / "monitor.db", minutes(MIDNIGHT, 10, -40.0, offset_db=0.0))

@@ -17,7 +17,7 @@ import pytest
 from monitor.config.load import parse_config
 from monitor.records import Event, ScoreFrame
 from monitor.sinks.store.database import transaction
-from monitor.sinks.store.reviews import write_verdict
+from monitor.sinks.store.reviews import Verdict, write_verdict
 from monitor.web.app import build_app
 from monitor.web.child_commands import (
     MOST_AT_ONCE,
@@ -37,8 +37,8 @@ SOUNDS = {"low": (100, 0.80), "high": (200, 0.99)}
 """First frame and score of two sirens; the first is below the threshold."""
 
 
-def fill(folder: Path) -> None:
-    """Write the scores of two sirens, and three events that have verdicts."""
+def fill(folder: Path, second: Verdict = "wrong") -> None:
+    """Write the scores of two sirens, and three events, two of them with verdicts."""
     frames = score_frames(300)
     for first, score in SOUNDS.values():
         for number in range(first, first + 10):
@@ -60,8 +60,9 @@ def fill(folder: Path) -> None:
     connection = database.connect()
     with transaction(connection):
         now = datetime.now(UTC)
-        for ids, verdict in ((["event-0"], "right"), (["event-1"], "wrong")):
-            write_verdict(connection, ids, verdict, None, now=now)  # type: ignore[arg-type]
+        write_verdict(connection, ["event-0"], "right", None, now=now)
+        label = "dog_bark" if second == "label" else None
+        write_verdict(connection, ["event-1"], second, label, now=now)
     connection.close()
 
 
@@ -122,17 +123,19 @@ def test_the_curves_are_those_of_the_model_and_of_the_place(tmp_path: Path) -> N
     assert (counts[5], counts[-1]) == (1, 2)
 
 
+@pytest.mark.parametrize("second", ["wrong", "label"])
 def test_a_replay_says_what_comes_and_goes_and_what_people_said_of_it(
-    tmp_path: Path,
+    tmp_path: Path, second: Verdict
 ) -> None:
-    fill(tmp_path)
+    """A siren that was a dog was wrong for its label."""
+    fill(tmp_path, second)
     found = asked(client_of(tmp_path), "/thresholds/replay?label=siren&value=1")
     assert (found["stays"], found["comes"], found["goes"]) == (1, 1, 2)
     (comes,) = found["lists"]["comes"]
     assert comes["label"] == "siren"
     assert comes["peak_score"] == pytest.approx(0.8, abs=0.001)
     verdicts = {each["id"]: each["verdict"] for each in found["lists"]["goes"]}
-    assert verdicts == {"event-0": "right", "event-1": "wrong"}
+    assert verdicts == {"event-0": "right", "event-1": second}
     assert found["verdicts"] == {
         "right": 1,
         "wrong": 1,
