@@ -2,8 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
 
 from monitor.records import Event, Onset, Timed
@@ -95,15 +95,25 @@ def report_day(reader: Reader, selection: Selection) -> DayReport:
             lost = sources[each.source].lost_seconds
             lost[each.reason] = lost.get(each.reason, 0.0) + each.seconds
             sources[each.source].gaps += 1
-    events, health = (
-        [timed for timed in records if timed.start_utc is not None]
-        for records in (
-            reader.events(*bounds, labels=selection.labels),
-            reader.health(*bounds),
-        )
-    )
+    events = list(_reviewed_events(reader, selection))
+    health = [it for it in reader.health(*bounds) if it.start_utc is not None]
     counts = _count_labels(events, bounds, zone)
     return DayReport(day, *bounds, dict(sources), counts, events, health)
+
+
+def _reviewed_events(reader: Reader, selection: Selection) -> Iterator[Timed]:
+    """Read the events as people have corrected them; see `Selection.events`."""
+    reviews = reader.verdicts()
+    for timed in reader.events(selection.start, selection.until):
+        record = timed.record
+        assert isinstance(record, Onset | Event)
+        review = reviews.get(record.id)
+        if timed.start_utc is None or (review and review.verdict == "wrong"):
+            continue
+        if review and review.label:
+            record = replace(record, label=review.label)
+        if not selection.labels or record.label in selection.labels:
+            yield replace(timed, record=record)
 
 
 def duration_of(timed: Timed, bounds: Interval) -> float:

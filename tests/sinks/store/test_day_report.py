@@ -9,9 +9,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.records import Timed
+from monitor.sinks.store.database import Database, transaction
 from monitor.sinks.store.day_report import DayReport, report_day
 from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.reviews import write_verdict
 from monitor.sinks.store.selection import Selection
+from monitor.sinks.store.sound_calendar import sound_calendar
+from tests.support.clips import identifier
 from tests.support.store import make_store
 from tests.support.timed import OPENED, event
 
@@ -53,6 +57,31 @@ def test_levels_outlive_the_scores(stored: Path) -> None:
     assert street.listened_seconds == pytest.approx(91 * HOP, abs=0.01)
     assert street.laeq_db == pytest.approx(52.1, abs=0.01)
     assert street.is_calibrated
+
+
+def test_reviews_are_applied_as_on_the_page_day(path: Path) -> None:
+    """One drilling was wrong, and another a siren."""
+    store = make_store(path)
+    for number in range(3):
+        store.write(
+            [event(number=number, label="drilling", start_seconds=100.0 * number)]
+        )
+    store.close()
+    with closing(Database(path).connect()) as connection, transaction(connection):
+        for number, verdict, label in ((0, "wrong", None), (1, "label", "siren")):
+            write_verdict(connection, [identifier(number)], verdict, label, now=OPENED)  # type: ignore[arg-type]
+    with open_to_read(path) as reader:
+        day = OPENED.date()
+        for labels, expected in (
+            ((), {"drilling": 1, "siren": 1}),
+            (("siren",), {"siren": 1}),
+        ):
+            selection = Selection(day, day, at(1000), UTC, labels=labels)
+            found = report_day(reader, selection)
+            assert {it: each.events for it, each in found.labels.items()} == expected
+            assert len(found.events) == len(expected)
+            pages = sound_calendar(reader, selection)
+            assert {it.label: it.total.events for it in pages} == expected
 
 
 def test_another_day_is_empty(stored: Path) -> None:
