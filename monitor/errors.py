@@ -67,7 +67,14 @@ class DatasetError(SoundMonitorError):
 
 
 class SourceError(SoundMonitorError):
-    """A source cannot be opened, or broke while it was read; opening again may help."""
+    """A source cannot be opened, or broke while it was read; opening again may help.
+
+    Not before `retry_seconds`, in which nothing will have changed.
+    """
+
+    def __init__(self, sentence: str, retry_seconds: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.retry_seconds = retry_seconds
 
 
 class EndOfSourceError(SoundMonitorError):

@@ -79,7 +79,7 @@ class Capture:
 
         self._source = source
         self._is_live = settings.is_live
-        self._stall_seconds = settings.stall_seconds
+        self._stall_seconds = settings.stall_seconds or source.stall_seconds
         self._timeline = timeline
         self._now = now
         self._gaps = GapJoiner(timeline)
@@ -127,11 +127,21 @@ class Capture:
                     self._follow(stream)
             except (SourceError, EndOfSourceError) as error:
                 self._count_lost(self._now(), self._reason_of(error))
-                self._stop.wait(self._retries.add_failure(str(error), self._now()))
-                self.latest_turn = self._now()
+                delay = self._retries.add_failure(str(error), self._now())
+                least = error.retry_seconds if isinstance(error, SourceError) else 0.0
+                self._wait(max(delay, least))
         if self._lost_for is not None:
             self._count_lost(self._now(), self._lost_for)
         self._gaps.flush()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait before the next attempt; what is lost meanwhile is counted."""
+        until = self._now() + seconds
+        while not self._stop.is_set() and (left := until - self._now()) > 0:
+            self._stop.wait(min(left, _LONGEST_DELAY_SECONDS))
+            self.latest_turn = self._now()
+            if self._lost_for is not None and self._now() < until:
+                self._count_lost(self._now(), self._lost_for)
 
     def _follow(self, stream: SourceStream) -> None:
         """Move samples until the stop event is set or `stream` raises."""
@@ -158,7 +168,7 @@ class Capture:
                     conditioner = self._begin(stream, block, now)
                     form = (stream.sample_rate, stream.channels)
                 if isinstance(block, Lost):
-                    conditioner.lose(block.count, "overrun", now)
+                    conditioner.lose(block.count, block.reason, now)
                 else:
                     conditioner.push(block, now)
                 delivered = now

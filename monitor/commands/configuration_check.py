@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from monitor.audio.sources.devices import InputDevice, choose_device
-from monitor.audio.sources.source import build_source
 from monitor.commands.configuration import Configuration
 from monitor.config.config import Config
 from monitor.config.detection import DEFAULT_SENSITIVITY, LabelSettings
@@ -21,6 +20,7 @@ from monitor.model.catalogue import CatalogueEntry
 from monitor.model.thresholds import CurvePoint
 from monitor.private_files import restrict_folder
 from monitor.runtime.loading import ChosenModels, choose_models, with_labels
+from monitor.runtime.running_source import configured_source
 from monitor.spec import ModelSpec, grid_fault
 
 ListDevices = Callable[[], Sequence[InputDevice]]
@@ -101,7 +101,8 @@ def _check_sources(
     for settings in configuration.config.sources:
         note = ""
         try:
-            description = build_source(settings, "max", time.monotonic).description
+            source = configured_source(settings, "max", time.monotonic, os.environ)
+            description = source.description
         except SoundMonitorError as error:
             description = "invalid"
             result.problems.append(f"source {settings.name!r}: {error}")

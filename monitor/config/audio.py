@@ -2,17 +2,77 @@
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from monitor.config.base import Name, Settings, Text
+from monitor.config.base import Name, Settings, Text, check_host
+from monitor.config.hooks import Reference
 from monitor.records import HealthKind
+
+PASSWORD = "{password}"  # noqa: S105 - it stands for one
+"""Where an input has this, the password is inserted."""
+
+_STREAM = re.compile(r"(rtsp|http)s?:")
+_PASSWORD_QUERY = re.compile(
+    r"[?&](pass(word|wd)?|pwd|token)=(?!\{password\})[^&]", re.IGNORECASE
+)
+_UDP = re.compile(
+    r"udp:(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):)?(?P<port>\d{1,5})"
+)
 
 
 def _is_input(text: str) -> str:
-    if not re.fullmatch(r"(mic|file|command):.*\S.*|demo:", text, re.DOTALL):
-        raise ValueError("must be mic:NAME, file:PATH, command:ARGV or demo:")
+    if _STREAM.match(text):
+        return _stream_url(text)
+    if text.startswith("udp:"):
+        udp_address(text)
+    elif not re.fullmatch(r"(mic|file|command):.*\S.*|demo:", text, re.DOTALL):
+        raise ValueError(
+            "must be mic:NAME, file:PATH, command:ARGV, demo:, udp:[HOST:]PORT or the "
+            "URL of an rtsp, rtsps, http or https stream"
+        )
     return text
+
+
+def _stream_url(url: str) -> str:
+    # Without the value: it may hold a password.
+    if re.search(r"[\s\x00-\x1f\x7f']", url):
+        raise ValueError("a URL must not contain spaces or quotes; write %20 or %27")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if "@" in parts.netloc:
+        raise PydanticCustomError(
+            "secret",
+            "must not contain a user or a password; use username and password",
+        )
+    if _PASSWORD_QUERY.search(url):
+        raise PydanticCustomError(
+            "secret",
+            "must not contain a password; write {place} instead of it, and say with "
+            "password where it is stored",
+            {"place": PASSWORD},
+        )
+    if not host:
+        raise ValueError("has no host")
+    check_host(host)
+    return url
+
+
+def udp_address(text: str) -> tuple[str, int]:
+    """Return the local address of a udp: input; the host is empty if it has none.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    found = _UDP.fullmatch(text)
+    if found is None or not 1 <= int(found["port"]) <= 65_535:
+        raise ValueError("must be udp:PORT or udp:HOST:PORT")
+    return (found["host"] or "").strip("[]"), int(found["port"])
 
 
 Input = Annotated[Text, AfterValidator(_is_input)]
@@ -28,19 +88,33 @@ class SourceSettings(Settings):
     """Name in records, logs and rules."""
 
     input: Input = "mic:default"
-    """mic:NAME, file:PATH, command:ARGV (writes WAV or raw PCM on stdout) or demo:."""
+    """mic:NAME, file:PATH, command:ARGV (writes WAV or raw PCM on stdout), demo:,
+    udp:[HOST:]PORT, or the URL of an rtsp, rtsps, http or https stream.
+    """
+
+    username: Text | None = None
+    """User name for a stream with a URL, such as a camera's."""
+
+    password: Reference | None = None
+    """Place of its password: env:NAME, credential:NAME or file:PATH. It stands for
+    {password} in the input, too.
+    """
 
     sample_rate: Annotated[int, Field(ge=8_000, le=192_000)] | None = None
-    """Sample rate in Hz; null: the microphone's default, 44100 for raw PCM."""
+    """Sample rate in Hz; null: the microphone's default, 44100 for raw PCM. An http
+    stream that has one is raw PCM.
+    """
 
     channels: Annotated[int, Field(ge=1, le=64)] | None = None
     """Channels to capture; null: one or two for a microphone, one for raw PCM."""
 
     sample_format: SampleFormat = "s16le"
-    """Encoding of a command's raw PCM; ignored if the command writes WAV."""
+    """Encoding of raw PCM by command or http; ignored if a command writes WAV."""
 
-    stall_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 2.0
-    """A source that delivers no samples for this long is reopened."""
+    stall_seconds: Annotated[float, Field(ge=0.5, le=3600)] | None = None
+    """A source that delivers no samples for this long is reopened; null: 2, from the
+    network 5, with HLS 20.
+    """
 
     labels: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
     """Labels that are reported of this source; null: as for all sources."""
@@ -53,7 +127,22 @@ class SourceSettings(Settings):
     @property
     def is_live(self) -> bool:
         """False for recordings, which end and may be fed faster than real time."""
-        return self.input.startswith(("mic:", "command:"))
+        return not self.input.startswith(("file:", "demo:"))
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SourceSettings":
+        is_stream = _STREAM.match(self.input) is not None
+        has_place = is_stream and PASSWORD in self.input
+        if not is_stream and (self.username is not None or self.password is not None):
+            raise ValueError("username and password are for a stream with a URL")
+        if self.password is not None and self.username is None and not has_place:
+            raise ValueError(f"password needs username, or {PASSWORD} in the input")
+        if has_place and self.password is None:
+            raise ValueError(f"{PASSWORD} in the input needs password")
+        is_raw = self.input.startswith("http") and self.sample_rate is not None
+        if is_raw and (self.username is not None or self.password is not None):
+            raise ValueError("raw PCM by http cannot have a password: send WAV instead")
+        return self
 
 
 class HealthSettings(Settings):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from monitor.audio.sources.source import Source, Speed, build_source
+from monitor.audio.sources.source import Source, Speed
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.config.config import Config
@@ -24,7 +24,11 @@ from monitor.runtime.loading import (
 )
 from monitor.runtime.parts import Parts
 from monitor.runtime.pipeline import Pipeline, build_pipeline
-from monitor.runtime.running_source import RunningSource, SourceFactory
+from monitor.runtime.running_source import (
+    RunningSource,
+    SourceFactory,
+    configured_source,
+)
 from monitor.runtime.screen import Screen, Shown
 from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
@@ -177,8 +181,8 @@ def plan_app(
     for settings in config.sources:
         before = (running or {}).get(settings.name)
         if before is None or factory.must_reopen(before, settings):
-            opened[settings.name] = build_source(
-                settings, environment.speed, clock.monotonic
+            opened[settings.name] = configured_source(
+                settings, environment.speed, clock.monotonic, environment.environ
             )
     timelines: dict[str, Timeline] = {}
     single = without_groups(config, labels, environment.environ)

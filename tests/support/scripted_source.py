@@ -68,6 +68,7 @@ class ScriptedSource:
     lives: list[list[Step]]
     rate: int = 8_000
     opening_seconds: float = 6.0
+    stall_seconds: float = 2.0
     description: str = "microphone 'scripted'"
     opened_at: list[float] = field(default_factory=list)
     closed: int = 0

@@ -83,6 +83,7 @@ class SimulatedCard:
     block_seconds: float = 0.125
     live: bool = True
     opening_seconds: float = 6.0
+    stall_seconds: float = 2.0
     description: str = "microphone 'simulated'"
     after_block: Callable[[], None] = lambda: None
     """Called when time has passed."""

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 _PIPE_BYTES = 2**20
 _READ_BYTES = 2**18
-_LAST_ERROR_BYTES = 2_000
+_LAST_ERROR_BYTES = 16_384
+_FLOOD_BYTES = 2_000
 _LAST_ERROR_LINES = 3
 _LAST_READS = 16
 _FLOOD_PAUSE_SECONDS = 0.01
@@ -45,16 +46,21 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         *,
         keep_stdin_open: bool = False,
+        script: bytes = b"",
     ) -> None:
-        """Start `argv`, without a shell; raise `SourceError` if that fails."""
+        """Start `argv`, without a shell; raise `SourceError` if that fails.
+
+        `script` is all that its standard input has, and fits into a pipe.
+        """
         if shutil.which(argv[0]) is None:
             raise SourceError(f"{argv[0]!r} cannot be started: it is gone")
+        script_end = _pipe_with(script) if script else subprocess.DEVNULL
         try:
             # A group of its own: Ctrl-C is for the monitor, which ends its children
             # itself.
             self._process = subprocess.Popen(  # noqa: S603 - the user's own command
                 argv if keep_stdin_open else subreaper.command_line(argv),
-                stdin=subprocess.PIPE if keep_stdin_open else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if keep_stdin_open else script_end,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
@@ -63,6 +69,9 @@ class ChildProcess:
             )
         except (OSError, ValueError) as error:
             raise SourceError(f"{argv[0]!r} cannot be started: {error}") from error
+        finally:
+            if script:
+                os.close(script_end)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self.pid = self._process.pid
@@ -103,9 +112,14 @@ class ChildProcess:
     @property
     def last_lines(self) -> list[str]:
         """The last lines of standard error, printable, as far as it was read."""
+        return self.error_lines[-_LAST_ERROR_LINES:]
+
+    @property
+    def error_lines(self) -> list[str]:
+        """The same of its last 16 KiB."""
         lines = self._errors.decode(errors="replace").splitlines()
         clean = [printable(line).strip() for line in lines]
-        return [line for line in clean if line][-_LAST_ERROR_LINES:]
+        return [line for line in clean if line]
 
     def wait(self, timeout_seconds: float) -> int | None:
         """Wait for the end of the process, and read the rest of its errors.
@@ -165,7 +179,7 @@ class ChildProcess:
                 self._errors = (self._errors + part)[-_LAST_ERROR_BYTES:]
             else:
                 self._poll.unregister(self._stderr)
-            if len(part) > _LAST_ERROR_BYTES and self._stdout not in ready:
+            if len(part) > _FLOOD_BYTES and self._stdout not in ready:
                 # A flood of errors would keep a processor busy; sound can wait in its
                 # pipe for so long.
                 time.sleep(_FLOOD_PAUSE_SECONDS)
@@ -187,6 +201,14 @@ class ChildProcess:
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+
+def _pipe_with(script: bytes) -> int:
+    """Return the reading end of a pipe that has `script`, and then ends."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(script)
+    return reading
 
 
 def _signal_name(number: int) -> str:

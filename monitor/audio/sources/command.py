@@ -7,6 +7,7 @@ from collections import deque
 from monitor.audio.ring import Samples
 from monitor.audio.sources.child_process import ChildProcess
 from monitor.audio.sources.pcm import Decoded, PcmFormat, WavOrRawDecoder
+from monitor.audio.sources.source import STALL_SECONDS
 from monitor.errors import EndOfSourceError, SourceError, UsageError
 
 _OPENING_SECONDS = 10.0
@@ -22,6 +23,7 @@ class Command:
     """A program that writes WAV or raw PCM: arecord, ffmpeg, nc."""
 
     opening_seconds = _OPENING_SECONDS
+    stall_seconds = STALL_SECONDS
 
     def __init__(self, command: str, raw: PcmFormat) -> None:
         """Check that `command` can be run.
@@ -62,11 +64,14 @@ class Command:
 class CommandStream:
     """The samples of one run of a program."""
 
-    def __init__(self, argv: list[str], raw: PcmFormat, description: str) -> None:
+    def __init__(
+        self, argv: list[str], raw: PcmFormat, description: str, script: bytes = b""
+    ) -> None:
+        """Start the program, which reads `script` from its standard input."""
         self._description = description
         self._format = raw
         self._decoder = WavOrRawDecoder(raw)
-        self._process = ChildProcess(argv)
+        self._process = ChildProcess(argv, script=script)
         self._waiting: deque[Decoded] = deque()
         self.pid = self._process.pid
 
@@ -103,10 +108,13 @@ class CommandStream:
             except SourceError as error:
                 raise SourceError(f"{self._description}: {error}") from error
         elif data is not None:
-            ending = self._process.ending(_EXIT_SECONDS)
-            if ending is None:
-                raise EndOfSourceError(f"{self._description} ended")
-            raise SourceError(f"{self._description} {ending}")
+            raise self._failure(self._process.ending(_EXIT_SECONDS))
+
+    def _failure(self, ending: str | None) -> SourceError | EndOfSourceError:
+        """The error for the end of the program; None is an end without any trouble."""
+        if ending is None:
+            return EndOfSourceError(f"{self._description} ended")
+        return SourceError(f"{self._description} {ending}")
 
     def close(self) -> None:
         """End the program and everything it started."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from monitor.audio.ring import Samples
 from monitor.audio.sources.recording import Recording
-from monitor.audio.sources.source import Speed
+from monitor.audio.sources.source import STALL_SECONDS, Speed
 from monitor.errors import EndOfSourceError, UsageError
 from monitor.text import path_text, printable
 
@@ -77,6 +77,7 @@ class Demo:
     """The demo scene, played like a recording."""
 
     opening_seconds = _OPENING_SECONDS
+    stall_seconds = STALL_SECONDS
     description = "demo scene"
 
     def __init__(
@@ -112,6 +113,7 @@ class File:
     """A recording in a file, as a source."""
 
     opening_seconds = _OPENING_SECONDS
+    stall_seconds = STALL_SECONDS
 
     def __init__(
         self, path: str | Path, speed: Speed, now: Callable[[], float]

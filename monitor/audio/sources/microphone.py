@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from monitor.audio.sources.child_process import ChildProcess
 from monitor.audio.sources.devices import InputDevice
-from monitor.audio.sources.source import Lost
+from monitor.audio.sources.source import STALL_SECONDS, Lost
 from monitor.audio.sources.wire import PipeParser
 from monitor.errors import SourceError, UsageError
 
@@ -31,6 +31,7 @@ class Microphone:
     """An input device of this machine, present or not."""
 
     opening_seconds = _OPENING_SECONDS
+    stall_seconds = STALL_SECONDS
 
     def __init__(
         self, device: str, sample_rate: int | None = None, channels: int | None = None

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from monitor.audio.ring import Samples
     from monitor.config.audio import SourceSettings
+    from monitor.records import GapReason
 
 LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
 """Samples a second that are supported."""
 
 MOST_CHANNELS = 64
+
+STALL_SECONDS = 2.0
+"""Silence after which a source of this machine is opened again."""
 
 _DEFAULT_RATE = 44_100
 """Samples a second of raw PCM and of the demo scene."""
@@ -26,6 +30,8 @@ class Lost:
     """Samples that the source itself knows to be lost, at its own rate."""
 
     count: int
+
+    reason: "GapReason" = "overrun"
 
 
 class SourceStream(Protocol):
@@ -67,6 +73,10 @@ class Source(Protocol):
     def opening_seconds(self) -> float:
         """Longest time from `open` to the first samples."""
 
+    @property
+    def stall_seconds(self) -> float:
+        """Silence after which it is opened again, unless the settings say another."""
+
     def open(self) -> SourceStream:
         """Open the source; returns at once, also if the first samples take a while.
 
@@ -77,9 +87,14 @@ class Source(Protocol):
 
 
 def build_source(
-    settings: "SourceSettings", speed: Speed, now: Callable[[], float]
+    settings: "SourceSettings",
+    speed: Speed,
+    now: Callable[[], float],
+    read_password: Callable[[], str] | None = None,
 ) -> Source:
     """Build the source that `settings.input` names; a microphone may be absent.
+
+    `read_password` returns the password of the settings, if they have one.
 
     Raises:
         UsageError: The input is impossible: a missing file or command, a device number.
@@ -98,6 +113,14 @@ def build_source(
 
         raw = PcmFormat(rate, settings.channels or 1, settings.sample_format)
         return Command(name, raw)
+    if kind == "udp":
+        from monitor.audio.sources.udp import Udp
+
+        return Udp(settings.input, rate, settings.channels or 1)
+    if kind not in ("file", "demo"):
+        from monitor.audio.sources.network import Network
+
+        return Network(settings, read_password)
     from monitor.audio.sources.file import Demo, File
 
     return Demo(rate, speed, now) if kind == "demo" else File(name, speed, now)

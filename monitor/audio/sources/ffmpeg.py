@@ -1,0 +1,208 @@
+"""ffmpeg as the reader of a stream: its arguments, its script, and what it says."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from monitor.audio.sources.pcm import PcmFormat
+
+TIMEOUT_SECONDS = 8.0
+"""Wait of ffmpeg for the other machine.
+
+A connection attempt is repeated after 1, 3 and 7 s, so one that begins while a camera
+is starting succeeds at most 4 s after the camera has.
+"""
+
+REFUSED_SECONDS = 60.0
+"""Time between two logins that are refused: cameras lock out who tries too often."""
+
+_TIMEOUT_OPTION_FROM = 5
+"""From this version on ffmpeg has the option `timeout`, before it was `stimeout`.
+
+From then on, a script can have options as well.
+"""
+
+_PROTOCOLS = "pipe,rtsp,rtsps,rtp,udp,tcp,tls,http,https,httpproxy,crypto,data"
+"""What a script may open: no files, whatever a playlist asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A stream, and how it is asked for."""
+
+    url: str
+    """The whole URL, with user and password."""
+
+    secrets: tuple[str, ...] = ()
+    """What of it nobody may see: then it is no argument, which every user can read."""
+
+    audio_alone: bool = True
+    """Ask a camera for its sound alone, without the picture."""
+
+    raw: PcmFormat | None = None
+    """Format of the samples if the stream says nothing about it."""
+
+    @property
+    def is_rtsp(self) -> bool:
+        """Whether it is a camera."""
+        return self.url.startswith("rtsp")
+
+    @property
+    def is_hls(self) -> bool:
+        """Whether the stream is a playlist of segments, each some seconds of sound."""
+        return not self.is_rtsp and ".m3u8" in self.url
+
+
+def invocation(request: Request, version: int) -> tuple[list[str], bytes]:
+    """Return the arguments of ffmpeg, and what it reads from standard input.
+
+    It writes 16-bit WAV to standard output, at the rate and with the channels of the
+    stream.  Version 4 reads a secret URL without a time limit, and with the picture.
+    """
+    options = _options(request, version)
+    if request.secrets:
+        place = ["-f", "concat", "-safe", "0", "-protocol_whitelist", _PROTOCOLS]
+        place += ["-i", "pipe:0"]
+        script = _script(request, options if version >= _TIMEOUT_OPTION_FROM else {})
+    else:
+        place = [part for key, value in options.items() for part in (f"-{key}", value)]
+        if request.raw is not None:
+            place += ["-f", request.raw.encoding, "-ar", str(request.raw.sample_rate)]
+            place += ["-ac", str(request.raw.channels)]
+        place += ["-i", request.url]
+        script = b""
+    # A playlist would deliver seconds of sound at once.
+    pace = ["-re"] if request.is_hls else []
+    head = ["ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-v", "level+verbose"]
+    sound = ["-map", "0:a:0", "-c:a", "pcm_s16le"]
+    # The default would be to wait for 32 KiB.
+    output = ["-flush_packets", "1", "-f", "wav", "-"]
+    return [*head, *pace, *place, *sound, *output], script
+
+
+def _options(request: Request, version: int) -> dict[str, str]:
+    limit = str(round(TIMEOUT_SECONDS * 1e6))
+    if not request.is_rtsp:
+        return {"rw_timeout": limit}
+    has_timeout = version >= _TIMEOUT_OPTION_FROM
+    options = {
+        "rtsp_transport": "tcp",
+        "timeout" if has_timeout else "stimeout": limit,
+    }
+    return options | ({"allowed_media_types": "audio"} if request.audio_alone else {})
+
+
+def _script(request: Request, options: dict[str, str]) -> bytes:
+    url = request.url
+    if request.is_rtsp and not options:  # ffmpeg takes the transport out of the query
+        url += "&tcp" if "?" in url else "?tcp"
+    lines = ["ffconcat version 1.0", f"file '{url}'"]
+    lines += [f"option {key} {value}" for key, value in options.items()]
+    return "\n".join([*lines, ""]).encode()
+
+
+_LINE = re.compile(
+    r"(?:\[[^]]* @ 0x[0-9a-f]+\] )*(?:\[(?P<level>[a-z]+)\] )?(?P<text>.*)"
+)
+_SOUND = re.compile(r"Stream #0:\d+.*?: Audio: (?P<sound>.+)")
+_PICTURE = re.compile(r"Stream #0:\d+.*?: Video: (?P<picture>\w+)")
+_MEDIA = re.compile(r"m=(audio|video) \d+ \S+ (\d+)")
+_CODEC = re.compile(r"a=rtpmap:(\d+) ([^/ ]+)")
+_STATIC_CODECS = {"0": "PCMU", "8": "PCMA", "26": "JPEG", "96": "unknown"}
+_NO_SOUND = ("matches no streams", "does not contain any stream")
+_REFUSED = re.compile(r"40[13] (Unauthorized|Forbidden)")
+_NOT_FOUND = re.compile(r"404 (Stream )?Not Found")
+_UNREACHABLE = re.compile(
+    r"Connection refused|Connection timed out|Operation timed out|No route to host|"
+    r"Network is unreachable|Host is unreachable|Host is down|"
+    r"Name or service not known|Temporary failure in name resolution|"
+    r"No address associated with hostname"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a stream offers, as far as ffmpeg has said."""
+
+    sound: str | None
+    """Codec, rate and channels: "pcm_mulaw, 8000 Hz, mono"; or the codec alone."""
+
+    picture: str | None
+    """Codec of the picture."""
+
+    is_known: bool
+    """False until ffmpeg has the description of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why ffmpeg could not go on."""
+
+    sentence: str
+    """The end of a sentence that begins with the stream."""
+
+    retry_seconds: float = 0.0
+
+
+def without_secrets(lines: Sequence[str], secrets: Sequence[str]) -> list[str]:
+    """Return the lines of ffmpeg as others may read them."""
+    for secret in secrets:
+        lines = [line.replace(secret, "***") for line in lines]
+    return list(lines)
+
+
+def find_offer(lines: Sequence[str]) -> Offer:
+    """Return what the stream offers, from the lines of ffmpeg's standard error."""
+    texts = [_text(line) for line in lines]
+    end = next((n for n, it in enumerate(texts) if it.startswith("Stream mapp")), None)
+    texts = texts[:end]
+    sounds = [found["sound"] for it in texts if (found := _SOUND.search(it))]
+    pictures = [found["picture"] for it in texts if (found := _PICTURE.search(it))]
+    codecs = {found[1]: found[2] for it in texts if (found := _CODEC.match(it))}
+    described = {
+        found[1]: codecs.get(found[2], _STATIC_CODECS.get(found[2], "unknown"))
+        for it in texts
+        if (found := _MEDIA.match(it))
+    }
+    is_known = any(it.startswith(("Input #0", "v=0", "m=")) for it in texts)
+    sound = ", ".join(sounds[0].split(", ")[:3]) if sounds else described.get("audio")
+    return Offer(sound, next(iter(pictures), described.get("video")), is_known)
+
+
+def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fault:
+    """Return the reason of an end, from the lines of ffmpeg's standard error.
+
+    `delivered` is whether samples had come before it, `has_login` whether a user name
+    or a password was sent.
+    """
+    levels = [found for line in lines if (found := _LINE.fullmatch(line))]
+    errors = [found["text"] for found in levels if found["level"] in ("error", "fatal")]
+    errors = [text for text in errors if not text.startswith("Impossible to open")]
+    everything = " ".join(errors)
+    offer = find_offer(lines)
+    if refusal := _REFUSED.search(everything):
+        why = "refuses this user or password" if has_login else "wants a login"
+        advice = "check username and password" if has_login else "set username and"
+        advice += "" if has_login else " password"
+        return Fault(
+            f"{why} ({refusal[0]}): {advice}; asked again every "
+            f"{REFUSED_SECONDS:.0f} s, for some lock out who tries too often",
+            REFUSED_SECONDS,
+        )
+    if missing := _NOT_FOUND.search(everything):
+        return Fault(f"has no stream at this path ({missing[0]})")
+    is_silent = offer.is_known and offer.sound is None
+    if not delivered and (is_silent or any(it in everything for it in _NO_SOUND)):
+        picture = f", only a picture ({offer.picture})" if offer.picture else ""
+        return Fault(f"offers no sound{picture}: switch it on at the camera")
+    if not delivered and (reason := _UNREACHABLE.search(everything)):
+        return Fault(f"cannot be reached: {reason[0]}")
+    if not errors:
+        return Fault("closed the connection")
+    verb = "broke off" if delivered else "cannot be read"
+    return Fault(f"{verb}: {errors[-1] if delivered else errors[0]}")
+
+
+def _text(line: str) -> str:
+    found = _LINE.fullmatch(line)
+    return "" if found is None else found["text"].strip()

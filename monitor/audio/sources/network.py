@@ -1,0 +1,188 @@
+"""Streams of cameras and servers: RTSP and HTTP, read by ffmpeg in a child process."""
+
+import functools
+import logging
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from monitor.audio.ring import Samples
+from monitor.audio.sources.command import CommandStream
+from monitor.audio.sources.ffmpeg import (
+    Offer,
+    Request,
+    find_fault,
+    find_offer,
+    invocation,
+    without_secrets,
+)
+from monitor.audio.sources.pcm import PcmFormat
+from monitor.config.audio import PASSWORD, SourceSettings
+from monitor.errors import ConfigError, EndOfSourceError, SourceError, UsageError
+
+logger = logging.getLogger(__name__)
+
+_OPENING_SECONDS = 10.0
+"""Longer than the time limit of ffmpeg, which can say why."""
+
+_STALL_SECONDS = 5.0
+"""Wireless cameras are silent for seconds, and then send all that they held back."""
+
+_PLAYLIST_SECONDS = 20.0
+"""The same for a playlist, of which the next segment may be so late."""
+
+_VERSION_SECONDS = 10.0
+_NEWEST = 99
+"""Stands for a version that ffmpeg does not state, as one built from its repository."""
+
+
+_BEFORE_HEADER = PcmFormat(44_100, 1, "s16le")
+"""Stands for the format until ffmpeg has written its header."""
+
+
+class Network:
+    """A camera or a stream server, reachable or not."""
+
+    def __init__(
+        self, settings: SourceSettings, read_password: Callable[[], str] | None
+    ) -> None:
+        """Prepare to read the URL of `settings`.
+
+        `read_password` is called whenever the stream is opened: the password may
+        change.
+
+        Raises:
+            UsageError: There is no ffmpeg, or no password.
+        """
+        self._settings = settings
+        self._read_password = read_password
+        url = settings.input
+        self._is_camera = self._audio_alone = url.startswith("rtsp")
+        self._has_delivered = False
+        self._raw: PcmFormat | None = None
+        if url.startswith("http") and settings.sample_rate is not None:
+            self._raw = PcmFormat(
+                settings.sample_rate, settings.channels or 1, settings.sample_format
+            )
+        request = self._request()
+        if shutil.which("ffmpeg") is None:
+            raise UsageError(
+                f"{url}: it is read by the program ffmpeg, which is not installed; "
+                "on Debian: apt-get install ffmpeg"
+            )
+        self.description = f"{'camera' if request.is_rtsp else 'stream'} {url!r}"
+        self.opening_seconds = _PLAYLIST_SECONDS if request.is_hls else _OPENING_SECONDS
+        self.stall_seconds = _PLAYLIST_SECONDS if request.is_hls else _STALL_SECONDS
+
+    def open(self) -> "NetworkStream":
+        """Start ffmpeg.
+
+        Raises:
+            SourceError: It does not start, or the password cannot be read.
+        """
+        try:
+            request = self._request()
+        except ConfigError as error:
+            raise SourceError(str(error)) from error
+        return NetworkStream(request, self)
+
+    def delivers(self) -> None:
+        """Keep the way in which the first samples have come."""
+        if not self._has_delivered and not self._audio_alone and self._is_camera:
+            logger.warning(
+                "%s sends nothing when it is asked for its sound alone: it is asked "
+                "for the picture too, which takes more of the network",
+                self.description,
+            )
+        self._has_delivered = True
+
+    def is_mute(self) -> None:
+        """Ask for the whole stream next time, or again for the sound alone.
+
+        Called when a camera that offers sound has sent none.
+        """
+        if not self._has_delivered and self._is_camera:
+            self._audio_alone = not self._audio_alone
+
+    def _request(self) -> Request:
+        settings = self._settings
+        url, login = settings.input, quote(settings.username or "", safe="")
+        secrets: tuple[str, ...] = ()
+        if self._read_password is not None:
+            password = self._read_password()
+            quoted = quote(password, safe="")
+            secrets = (quoted, password)
+            url, login = url.replace(PASSWORD, quoted), f"{login}:{quoted}"
+        if settings.username is not None:
+            parts = urlsplit(url)
+            url = urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
+            secrets = (login, *secrets)
+        return Request(url, secrets, self._audio_alone, self._raw)
+
+
+class NetworkStream(CommandStream):
+    """The samples of one connection."""
+
+    def __init__(self, request: Request, source: Network) -> None:
+        argv, script = invocation(request, ffmpeg_version())
+        super().__init__(argv, _BEFORE_HEADER, source.description, script)
+        self._request = request
+        self._source = source
+        self._delivered = False
+
+    @property
+    def offer(self) -> Offer:
+        """What the stream offers, as far as it is known."""
+        return find_offer(self._lines)
+
+    def read(self, timeout_seconds: float) -> Samples | None:
+        """Wait for samples; see `CommandStream`."""
+        samples = super().read(timeout_seconds)
+        if samples is not None and not self._delivered:
+            self._delivered = True
+            self._source.delivers()
+        return samples
+
+    def close(self) -> None:
+        """End ffmpeg."""
+        super().close()
+        if not self._delivered and self.offer.sound is not None:
+            self._source.is_mute()
+
+    @property
+    def _lines(self) -> list[str]:
+        return without_secrets(self._process.error_lines, self._request.secrets)
+
+    def _failure(self, ending: str | None) -> SourceError | EndOfSourceError:
+        if ending is not None and ending.startswith("was killed"):
+            # Not all of it: the words of ffmpeg follow.
+            return SourceError(f"{self._description}: ffmpeg {ending.split(':')[0]}")
+        fault = find_fault(
+            self._lines,
+            delivered=self._delivered,
+            has_login=bool(self._request.secrets),
+        )
+        return SourceError(f"{self._description} {fault.sentence}", fault.retry_seconds)
+
+
+@functools.cache
+def ffmpeg_version() -> int:
+    """Return the main version of the installed ffmpeg.
+
+    Raises:
+        SourceError: It does not run.
+    """
+    try:
+        answer = subprocess.run(
+            ["ffmpeg", "-version"],  # noqa: S607 - the one that PATH finds
+            capture_output=True,
+            timeout=_VERSION_SECONDS,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SourceError(f"ffmpeg does not run: {error}") from error
+    found = re.match(rb"ffmpeg version n?(\d+)\.", answer)
+    return _NEWEST if found is None else int(found[1])
