@@ -1,9 +1,9 @@
 """`sound-monitor check`: validates the configuration."""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
-from monitor.commands.arguments import ConfigOption, JsonOption, ModelOption
+from monitor.commands.arguments import ConfigOption, JsonOption, ModelOption, flag
 from monitor.commands.process import print_json, print_line, print_lines, print_table
 from monitor.errors import ConfigError
 from monitor.text import counted
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from monitor.model.thresholds import CurvePoint
     from monitor.runtime.loading import ChosenModels
 
-HELP = """Validate the configuration without listening.
+HELP = """Validate the configuration.
 
 Shows what each setting means: sources, files, where alerts go, and for each
 label its rule, whether the rule can fire at all, and its latency: the longest
@@ -30,8 +30,13 @@ Figures of a group, such as alarm, may be of some of its members alone:
 docs/labels.md says of which.  Nothing is expected of a label whose rule has
 durations of its own.
 
+Nothing is listened to.  With --try-sources, each live source is, for a few
+seconds: what it delivers and what a camera offers is shown, and the exit code
+is 1 if one of them does not work.
+
 Examples:
   sound-monitor check
+  sound-monitor check --try-sources
   sound-monitor check --config config.yaml
   sound-monitor check --model here.safetensors
 """
@@ -40,6 +45,9 @@ Examples:
 def check(
     config: ConfigOption = None,
     model: ModelOption = None,
+    try_sources: Annotated[
+        bool, flag("--try-sources", "Listen to each live source for a few seconds.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Print the meaning of the configuration, and its problems; loads no torch."""
@@ -57,6 +65,12 @@ def check(
     chosen = with_options(configuration.config, model=model)
     configuration = replace(configuration, config=chosen)
     result = check_configuration(configuration, list_devices)
+    if try_sources:
+        from monitor.commands.source_trial import try_sources as listen
+
+        result.trials = dict(
+            zip(result.live, listen([*result.live.values()]), strict=True)
+        )
     if as_json:
         path = configuration.path
         origin = {"path": path and str(path), "reason": configuration.reason}
@@ -65,7 +79,9 @@ def check(
         print_line(configuration.sentence)
         print_line()
         _print_report(result)
-    return ConfigError.exit_code if result.problems else 0
+    if result.problems:
+        return ConfigError.exit_code
+    return int(not all(trial.works for trial in result.trials.values()))
 
 
 def _facts(result: "ConfigurationCheck") -> dict[str, Any]:
@@ -82,6 +98,7 @@ def _facts(result: "ConfigurationCheck") -> dict[str, Any]:
         "files": {name: path and str(path) for name, path in result.files.items()},
         "false_alarms_per_hour": result.false_alarms_per_hour,
         "alerts": result.endpoints,
+        "trials": {name: asdict(trial) for name, trial in result.trials.items()},
         "notes": result.notes,
         "problems": result.problems,
     }
@@ -93,6 +110,13 @@ def _print_report(result: "ConfigurationCheck") -> None:
     header = ("SOURCE", "INPUT", "DESCRIPTION", "STATE")
     print_table(header, [tuple(source.values()) for source in result.sources])
     print_line()
+    if result.trials:
+        trials = result.trials.items()
+        rows = [
+            (it, "yes" if that.works else "NO", that.sentence) for it, that in trials
+        ]
+        print_table(("SOURCE", "WORKS", "TRIAL"), rows, wraps=True)
+        print_line()
     if result.models is not None:
         for description in result.models.descriptions:
             print_line(card_line(description))

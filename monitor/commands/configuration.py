@@ -195,7 +195,7 @@ def with_options(
     `inputs` replace all sources of the file.
 
     Raises:
-        ConfigError: An input is not a mic:, file:, command: or demo: input.
+        ConfigError: An input has none of the known forms.
     """
     chosen: dict[str, object] = {}
     if model is not None:

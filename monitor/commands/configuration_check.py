@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monitor.audio.sources.devices import InputDevice, choose_device
+from monitor.audio.sources.source import Source, build_source
 from monitor.commands.configuration import Configuration
 from monitor.config.config import Config
 from monitor.config.detection import DEFAULT_SENSITIVITY, LabelSettings
@@ -20,8 +21,11 @@ from monitor.model.catalogue import CatalogueEntry
 from monitor.model.thresholds import CurvePoint
 from monitor.private_files import restrict_folder
 from monitor.runtime.loading import ChosenModels, choose_models, with_labels
-from monitor.runtime.running_source import configured_source
+from monitor.sinks.alerts.secrets import source_password
 from monitor.spec import ModelSpec, grid_fault
+
+if TYPE_CHECKING:
+    from monitor.commands.source_trial import Trial
 
 ListDevices = Callable[[], Sequence[InputDevice]]
 
@@ -33,6 +37,12 @@ class ConfigurationCheck:
     models: ChosenModels | None = None
     sources: list[dict[str, str]] = field(default_factory=list)
     """Name, input, description, and a note: whether a microphone is connected now."""
+
+    live: dict[str, Source] = field(default_factory=dict)
+    """The live sources by name, built but not opened."""
+
+    trials: dict[str, "Trial"] = field(default_factory=dict)
+    """What each of them has delivered, if they were tried."""
 
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By label that is reported, its model, the model's words and figures for it, its
@@ -101,8 +111,12 @@ def _check_sources(
     for settings in configuration.config.sources:
         note = ""
         try:
-            source = configured_source(settings, "max", time.monotonic, os.environ)
+            source = build_source(
+                settings, "max", time.monotonic, source_password(settings, os.environ)
+            )
             description = source.description
+            if settings.is_live:
+                result.live[settings.name] = source
         except SoundMonitorError as error:
             description = "invalid"
             result.problems.append(f"source {settings.name!r}: {error}")

@@ -47,6 +47,7 @@ Examples:
   sound-monitor run --input "mic:USB Audio"  by name, see 'devices'
   sound-monitor run --input file:street.wav --speed max
   sound-monitor run --input "command:arecord -q -t wav -f S16_LE -r 44100"
+  sound-monitor run --input rtsp://192.168.1.20/stream1
   sound-monitor run --config config.yaml     several sources, other thresholds
   sound-monitor run --input demo: --web      with the web page, see 'web'
 """
@@ -58,8 +59,8 @@ def run(
         list[str] | None,
         option(
             "SPEC",
-            "mic:NAME, file:PATH, command:ARGV or demo:, instead of the sources in "
-            "the configuration; may be repeated.",
+            "mic:NAME, file:PATH, command:ARGV, demo:, udp:PORT or a URL, instead of "
+            "the sources in the configuration; may be repeated.",
             "--input",
         ),
     ] = None,

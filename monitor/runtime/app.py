@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from monitor.audio.sources.source import Source, Speed
+from monitor.audio.sources.source import Source, Speed, build_source
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
 from monitor.config.config import Config
@@ -27,14 +27,13 @@ from monitor.runtime.pipeline import Pipeline, build_pipeline
 from monitor.runtime.running_source import (
     RunningSource,
     SourceFactory,
-    configured_source,
 )
 from monitor.runtime.screen import Screen, Shown
 from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary
 from monitor.runtime.threads import RunningThread, Threads, join
 from monitor.runtime.worker import Worker
-from monitor.sinks.alerts.secrets import hide_secrets
+from monitor.sinks.alerts.secrets import hide_secrets, source_password
 from monitor.sinks.event_log import EventLog
 from monitor.sinks.file_sinks import FileSinks
 from monitor.sinks.live_readers import LiveReaders
@@ -181,8 +180,11 @@ def plan_app(
     for settings in config.sources:
         before = (running or {}).get(settings.name)
         if before is None or factory.must_reopen(before, settings):
-            opened[settings.name] = configured_source(
-                settings, environment.speed, clock.monotonic, environment.environ
+            opened[settings.name] = build_source(
+                settings,
+                environment.speed,
+                clock.monotonic,
+                source_password(settings, environment.environ),
             )
     timelines: dict[str, Timeline] = {}
     single = without_groups(config, labels, environment.environ)

@@ -1,11 +1,10 @@
 """The running sources: capture, timeline, figures and health of each."""
 
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from monitor.audio.capture import Capture
-from monitor.audio.sources.source import Source, Speed, build_source
+from monitor.audio.sources.source import Source, Speed
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock, SampleClock
 from monitor.config.audio import SourceSettings
@@ -13,29 +12,7 @@ from monitor.config.config import Config
 from monitor.runtime.health import SourceHealth
 from monitor.runtime.parts import SourceInput
 from monitor.runtime.stats import SourceMeter
-from monitor.sinks.alerts.secrets import read_secret
 from monitor.spec import ModelSpec
-
-
-def configured_source(
-    settings: SourceSettings,
-    speed: Speed,
-    now: Callable[[], float],
-    environ: Mapping[str, str],
-) -> Source:
-    """Build the source of `settings`, whose password is read whenever it is opened.
-
-    Raises:
-        UsageError: The input is impossible, or there is no password.
-        AudioFileError: The file is not a recording, or an empty one.
-    """
-    reference = settings.password
-    if reference is None:
-        return build_source(settings, speed, now)
-    place = f"source {settings.name!r}: password"
-    return build_source(
-        settings, speed, now, lambda: read_secret(reference, place, environ)
-    )
 
 
 @dataclass(frozen=True, slots=True)

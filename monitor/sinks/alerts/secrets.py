@@ -3,10 +3,11 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monitor.config.audio import SourceSettings
 from monitor.config.hooks import check_url
 from monitor.errors import ConfigError
 
@@ -43,6 +44,16 @@ def read_secret(reference: str, place: str, environ: Mapping[str, str]) -> str:
             )
         return _read_file(Path(folder) / name, place)
     return _read_file(Path(name), place)
+
+
+def source_password(
+    source: SourceSettings, environ: Mapping[str, str]
+) -> Callable[[], str] | None:
+    """Return what reads the password of a source; None: it has none."""
+    reference = source.password
+    if reference is None:
+        return None
+    return lambda: read_secret(reference, f"source {source.name!r}: password", environ)
 
 
 def read_one_line(reference: str, place: str, environ: Mapping[str, str]) -> str:
