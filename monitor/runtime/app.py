@@ -24,10 +24,7 @@ from monitor.runtime.loading import (
 )
 from monitor.runtime.parts import Parts
 from monitor.runtime.pipeline import Pipeline, build_pipeline
-from monitor.runtime.running_source import (
-    RunningSource,
-    SourceFactory,
-)
+from monitor.runtime.running_source import RunningSource, SourceFactory
 from monitor.runtime.screen import Screen, Shown
 from monitor.runtime.services import ServiceContext, build_services
 from monitor.runtime.supervisor import Summary

@@ -65,10 +65,12 @@ class CaptureReader:
 
 @contextmanager
 def running_capture(
-    settings: SourceSettings, sample_rate: int
+    settings: SourceSettings,
+    sample_rate: int,
+    read_password: Callable[[], str] | None = None,
 ) -> Iterator[CaptureReader]:
     """Capture the source of `settings` while the block runs."""
-    source = build_source(settings, "realtime", time.monotonic)
+    source = build_source(settings, "realtime", time.monotonic, read_password)
     timeline = Timeline(settings.name, sample_rate, 10.0)
     capture = Capture(source, timeline, settings, time.monotonic)
     stop = threading.Event()

@@ -13,6 +13,9 @@ A connection attempt is repeated after 1, 3 and 7 s, so one that begins while a 
 is starting succeeds at most 4 s after the camera has.
 """
 
+_ANALYSIS_SECONDS = 0.5
+"""Sound that ffmpeg looks at before it writes any; its default is 5 s."""
+
 REFUSED_SECONDS = 60.0
 """Time between two logins that are refused: cameras lock out who tries too often."""
 
@@ -82,13 +85,13 @@ def invocation(request: Request, version: int) -> tuple[list[str], bytes]:
 
 def _options(request: Request, version: int) -> dict[str, str]:
     limit = str(round(TIMEOUT_SECONDS * 1e6))
-    if not request.is_rtsp:
+    if request.is_hls:
         return {"rw_timeout": limit}
-    has_timeout = version >= _TIMEOUT_OPTION_FROM
-    options = {
-        "rtsp_transport": "tcp",
-        "timeout" if has_timeout else "stimeout": limit,
-    }
+    analysis = {"analyzeduration": str(round(_ANALYSIS_SECONDS * 1e6))}
+    if not request.is_rtsp:
+        return {"rw_timeout": limit} | analysis
+    timeout = "timeout" if version >= _TIMEOUT_OPTION_FROM else "stimeout"
+    options = {"rtsp_transport": "tcp", timeout: limit} | analysis
     return options | ({"allowed_media_types": "audio"} if request.audio_alone else {})
 
 
