@@ -34,6 +34,11 @@ SOUND_ALONE = CameraSettings(picture=False)
 PASSWORD = "p@ss:w/rd #1%'"
 
 
+def slow(*values: Any) -> Any:
+    """A case of the slow tests."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @contextmanager
 def camera(settings: CameraSettings = SOUND_ALONE) -> Iterator[Camera]:
     it = Camera(settings)
@@ -87,8 +92,8 @@ def joined(gaps: list[Gap]) -> list[tuple[int, int]]:
     "settings",
     [
         CameraSettings(),
-        CameraSettings(codec="opus", rate=48_000, channels=2),
-        CameraSettings(codec="l16", rate=44_100, picture=False),
+        slow(CameraSettings(codec="opus", rate=48_000, channels=2)),
+        slow(CameraSettings(codec="l16", rate=44_100, picture=False)),
     ],
     ids=["pcmu with picture", "opus stereo", "l16"],
 )
@@ -100,6 +105,7 @@ def test_a_camera_is_heard(settings: CameraSettings) -> None:
         assert f"{rate} Hz, {channels} channel" in reader.sentences[-1]
 
 
+@pytest.mark.slow
 def test_aac_is_heard(tmp_path: Path) -> None:
     path = tmp_path / "tone.aac"
     tone = ["-f", "lavfi", "-i", "sine=frequency=1000:sample_rate=16000:duration=20"]
@@ -115,6 +121,7 @@ def test_only_the_sound_is_asked_for() -> None:
         assert b"".join(relay.requests).count(b"SETUP ") == 1
 
 
+@pytest.mark.slow
 def test_a_camera_that_sends_no_sound_alone_is_asked_for_the_picture_too(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,9 +166,9 @@ def other_codec(it: Camera, _: Relay) -> Callable[[], None]:
     ("fault", "first_reason", "sentence"),
     [
         (cut, "ended", "cannot be reached: Connection refused"),
-        (freeze, "stalled", "delivered nothing for 1.0 s"),
-        (half_open, "stalled", "delivered nothing for 1.0 s"),
-        (other_codec, "ended", "cannot be reached: Connection refused"),
+        slow(freeze, "stalled", "delivered nothing for 1.0 s"),
+        slow(half_open, "stalled", "delivered nothing for 1.0 s"),
+        slow(other_codec, "ended", "cannot be reached: Connection refused"),
     ],
 )
 def test_a_fault_is_one_loss_and_the_camera_is_back_soon(
@@ -184,6 +191,7 @@ def test_a_fault_is_one_loss_and_the_camera_is_back_soon(
             assert reader.gaps[0].reason == first_reason
 
 
+@pytest.mark.slow
 def test_the_place_of_a_sound_after_a_cut_is_that_of_the_clock() -> None:
     with camera() as it, listening(it.url) as reader:
         began = time.monotonic()
@@ -197,6 +205,7 @@ def test_the_place_of_a_sound_after_a_cut_is_that_of_the_clock() -> None:
         assert positions / RATE == pytest.approx(time.monotonic() - began, abs=1.5)
 
 
+@pytest.mark.slow
 def test_too_slow_a_network_is_a_gap_and_not_a_delay() -> None:
     settings = CameraSettings(codec="l16", rate=44_100)
     with camera(settings) as it, relay_to(it.port) as relay:
@@ -238,6 +247,7 @@ def test_a_password_of_any_characters_is_in_no_argument_and_no_sentence(
     assert "admin" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("login", "password", "sentence"),
     [
@@ -258,12 +268,14 @@ def test_a_refused_login_is_not_tried_again_at_once(
             assert relay.connections == connections
 
 
+@pytest.mark.slow
 def test_an_unknown_path_is_named() -> None:
     with camera() as it, listening(f"{it.url}/other") as reader:
         reader.wait_until(lambda: len(reader.sentences) > 1)
         assert "has no stream at this path (404 Not Found)" in reader.sentences[1]
 
 
+@pytest.mark.slow
 def test_an_encrypted_stream_is_heard(tmp_path: Path) -> None:
     trustme = pytest.importorskip("trustme")
     path = tmp_path / "camera.pem"
@@ -275,7 +287,9 @@ def test_an_encrypted_stream_is_heard(tmp_path: Path) -> None:
         wait_for_tone(reader)
 
 
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize(
+    "ending", ["mp3", *map(slow, sorted(FORMATS.keys() - {"mp3"}))]
+)
 def test_a_stream_by_http_is_heard(ending: str, tmp_path: Path) -> None:
     raw = {"sample_rate": 22_050} if ending == "pcm" else {}
     with streams(tmp_path) as url, listening(f"{url}/live.{ending}", **raw) as reader:
@@ -283,6 +297,7 @@ def test_a_stream_by_http_is_heard(ending: str, tmp_path: Path) -> None:
         assert "22050 Hz, 1 channel" in reader.sentences[-1]
 
 
+@pytest.mark.slow
 def test_a_playlist_is_heard_without_gaps(tmp_path: Path) -> None:
     with playlist(tmp_path), streams(tmp_path) as server:
         url = f"{server}/live.m3u8"
@@ -291,6 +306,7 @@ def test_a_playlist_is_heard_without_gaps(tmp_path: Path) -> None:
             assert reader.gaps == []
 
 
+@pytest.mark.slow
 def test_a_stream_by_http_with_a_password_is_heard(tmp_path: Path) -> None:
     with streams(tmp_path, f"admin:{PASSWORD}") as url:
         with listening(f"{url}/live.mp3", PASSWORD, **LOGIN) as reader:

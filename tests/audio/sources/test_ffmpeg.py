@@ -1,0 +1,161 @@
+"""The arguments of ffmpeg hold no secret, and its words become a sentence."""
+
+import pytest
+
+from monitor.audio.sources.ffmpeg import (
+    Request,
+    find_fault,
+    find_offer,
+    invocation,
+    without_secrets,
+)
+from monitor.audio.sources.pcm import PcmFormat
+
+CAMERA = "rtsp://camera/live"
+SECRET = Request("rtsp://me:pw@camera/live?a=b", ("me:pw", "pw"))
+
+
+def options(argv: list[str]) -> dict[str, str]:
+    names = ("rtsp_transport", "timeout", "stimeout", "allowed_media_types", "i")
+    return {
+        name: argv[argv.index(f"-{name}") + 1] for name in names if f"-{name}" in argv
+    }
+
+
+@pytest.mark.parametrize(("version", "timeout"), [(4, "stimeout"), (5, "timeout")])
+def test_the_time_limit_has_the_name_of_the_version(version: int, timeout: str) -> None:
+    argv, script = invocation(Request(CAMERA), version)
+    assert options(argv) == {
+        "rtsp_transport": "tcp",
+        timeout: "8000000",
+        "allowed_media_types": "audio",
+        "i": CAMERA,
+    }
+    assert script == b""
+
+
+def test_the_whole_stream_is_asked_for_without_a_choice_of_media() -> None:
+    argv, _ = invocation(Request(CAMERA, audio_alone=False), 5)
+    assert "allowed_media_types" not in options(argv)
+
+
+def test_a_secret_is_in_the_script_alone() -> None:
+    argv, script = invocation(SECRET, 5)
+    assert "pw" not in " ".join(argv)
+    assert options(argv) == {"i": "pipe:0"}
+    lines = script.decode().splitlines()
+    assert lines[:2] == ["ffconcat version 1.0", f"file '{SECRET.url}'"]
+    assert "option rtsp_transport tcp" in lines
+    assert "option timeout 8000000" in lines
+    assert "file" not in argv[argv.index("-protocol_whitelist") + 1].split(",")
+
+
+def test_a_script_for_version_4_asks_for_tcp_by_the_url() -> None:
+    argv, script = invocation(SECRET, 4)
+    assert script.decode().splitlines()[1:] == [f"file '{SECRET.url}&tcp'"]
+    assert options(argv) == {"i": "pipe:0"}
+
+
+def test_raw_samples_are_described() -> None:
+    request = Request("http://esp/pcm", raw=PcmFormat(16_000, 2, "s16le"))
+    argv, _ = invocation(request, 5)
+    assert argv[argv.index("-i") - 6 : argv.index("-i") + 1] == [
+        *("-f", "s16le", "-ar", "16000", "-ac", "2"),
+        "-i",
+    ]
+
+
+def test_a_playlist_is_read_at_its_own_pace() -> None:
+    assert "-re" in invocation(Request("http://host/live.m3u8?x"), 5)[0]
+    assert "-re" not in invocation(Request("http://host/live.mp3"), 5)[0]
+
+
+SDP = ["[rtsp @ 0x55d2] [verbose] SDP:", "v=0", "m=video 0 RTP/AVP 96"]
+OPENED = [*SDP, "a=rtpmap:96 H264/90000", "m=audio 0 RTP/AVP 8"]
+INPUT = [
+    "[info] Input #0, rtsp, from 'rtsp://camera/live':",
+    "[info]   Stream #0:0: Audio: aac (LC), 16000 Hz, mono, fltp",
+    "[info] Stream mapping:",
+    "[info]   Stream #0:0: Audio: pcm_s16le ([1][0][0][0] / 0x0001), 16000 Hz, mono",
+]
+
+
+@pytest.mark.parametrize(
+    ("lines", "sound", "picture"),
+    [
+        ([], None, None),
+        (OPENED, "PCMA", "H264"),
+        ([*OPENED, *INPUT], "aac (LC), 16000 Hz, mono", "H264"),
+        (SDP, None, "unknown"),
+    ],
+)
+def test_the_offer_of_a_camera(
+    lines: list[str], sound: str | None, picture: str | None
+) -> None:
+    offer = find_offer(lines)
+    assert (offer.sound, offer.picture) == (sound, picture)
+
+
+TCP = "[tcp @ 0x5678c] [verbose] Starting connection attempt to 10.0.0.9 port 554"
+
+
+@pytest.mark.parametrize(
+    ("lines", "delivered", "sentence"),
+    [
+        (
+            [
+                "[tcp @ 0x1] [error] Connection to tcp://h:1?timeout=1 failed: No "
+                "route to host",
+                "[concat @ 0x2] [error] Impossible to open 'rtsp://h/live'",
+                "[error] pipe:0: No route to host",
+            ],
+            False,
+            "cannot be reached: No route to host",
+        ),
+        (
+            [
+                "[tcp @ 0x1] [error] Failed to resolve hostname h: Name or service "
+                "not known"
+            ],
+            False,
+            "cannot be reached: Name or service not known",
+        ),
+        (["[rtsp @ 0x1] [error] method DESCRIBE failed: 404 Not Found"], False, "404"),
+        (
+            ["[rtsp @ 0x1] [error] method SETUP failed: 461 Unsupported transport"],
+            False,
+            "cannot be read: method SETUP failed: 461 Unsupported transport",
+        ),
+        ([*SDP, "[rtsp @ 0x1] [error] method PLAY failed: 454 x"], False, "no sound"),
+        (
+            ["[fatal] Stream map '0:a:0' matches no streams."],
+            False,
+            "offers no sound: switch",
+        ),
+        ([TCP, *OPENED], True, "closed the connection"),
+        (
+            [*OPENED, "[error] rtsp://h/live: Connection timed out"],
+            True,
+            "broke off: rtsp://h/live: Connection timed out",
+        ),
+    ],
+)
+def test_the_reason_of_an_end(lines: list[str], delivered: bool, sentence: str) -> None:
+    fault = find_fault(lines, delivered=delivered, has_login=False)
+    assert sentence in fault.sentence
+    assert fault.retry_seconds == 0
+
+
+def test_a_refused_login_waits() -> None:
+    lines = ["[rtsp @ 0x1] [error] method DESCRIBE failed: 401 Unauthorized"]
+    fault = find_fault(lines, delivered=False, has_login=True)
+    assert fault.retry_seconds == 60
+
+
+def test_the_words_of_ffmpeg_lose_their_secrets() -> None:
+    lines = [f"[error] {SECRET.url}: 401", "[hls @ 0x1] Opening 'http://host/pw/1.ts'"]
+    clean = without_secrets(lines, SECRET.secrets)
+    assert clean == [
+        "[error] rtsp://***@camera/live?a=b: 401",
+        "[hls @ 0x1] Opening 'http://host/***/1.ts'",
+    ]
