@@ -381,3 +381,21 @@ def test_a_recording_that_waits_for_the_worker_can_be_stopped() -> None:
     assert not thread.is_alive()
     assert not capture.finished.is_set()
     assert not [item for item in timeline.take() if isinstance(item, Gap)]
+
+
+class BriefStop(FakeStop):
+    """A watchdog would take a longer wait for a standstill."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        assert timeout <= 2.0
+        return super().wait(timeout)
+
+
+def test_a_source_may_ask_for_a_longer_pause() -> None:
+    refusal = SourceError("the password is wrong", retry_seconds=60.0)
+    lives: list[list[Step]] = [[Steady(3), refusal], [Steady(2)]]
+    captured = run_capture(lives, stop_type=BriefStop)
+    first, second, *_ = captured.source.opened_at
+    assert second - first == pytest.approx(63)
+    assert captured.drawing.startswith("---" + "e" * 60 + "--")

@@ -83,8 +83,8 @@ def plan_drills(
         chosen = chosen.model_copy(update=program)
     if _kind(chosen) not in _LIVE:
         raise UsageError(
-            f"--input {chosen.input}: a recording cannot be unplugged; use mic:, "
-            "command: or demo:"
+            f"--input {chosen.input}: the drill unplugs microphones and programs; use "
+            "mic:, command: or demo:"
         )
     return DrillPlan(config, chosen)
 

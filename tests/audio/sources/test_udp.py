@@ -9,6 +9,8 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost
@@ -74,6 +76,14 @@ def test_another_sender_is_heard_when_the_first_is_silent() -> None:
 )
 def test_what_is_no_packet_is_left_out(data: bytes) -> None:
     assert read_all([data]) == ""
+
+
+@given(st.binary(max_size=400), st.integers(0, 255))
+def test_no_packet_is_an_error(data: bytes, first: int) -> None:
+    reader = PacketReader(16_000, 2)
+    for packet_ in (data, bytes([first]) + data):
+        for item in reader.push(packet_, "10.0.0.9", 0.0):
+            assert isinstance(item, Lost) or np.isfinite(item).all()
 
 
 def test_the_samples_are_those_that_were_sent() -> None:

@@ -112,7 +112,7 @@ def test_the_demo_is_played_by_a_program_that_can_be_killed() -> None:
 
 def test_a_source_that_cannot_be_unplugged_is_rejected() -> None:
     tape = SourceSettings(name="tape", input="file:tape.wav")
-    with pytest.raises(UsageError, match="a recording cannot be unplugged"):
+    with pytest.raises(UsageError, match="unplugs microphones and programs"):
         plan_drills(users(), tape, needs_source=True)
     only = parse_config("sources: [{name: tape, input: 'file:t.wav'}]", "config.yaml")
     with pytest.raises(UsageError, match="no source of the configuration is live"):
