@@ -387,8 +387,7 @@ class BriefStop(FakeStop):
     """A watchdog would take a longer wait for a standstill."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        assert timeout is not None
-        assert timeout <= 2.0
+        assert (timeout or 0.0) <= 2.0
         return super().wait(timeout)
 
 
