@@ -40,6 +40,10 @@ class CaptureReader:
     def sentences(self) -> list[str]:
         return [item.detail for item in self.items if isinstance(item, SourceState)]
 
+    def take(self) -> None:
+        """Take what there is."""
+        self.items += self._timeline.take()
+
     def wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition():

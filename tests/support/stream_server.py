@@ -74,10 +74,9 @@ def streams(folder: Path, login: str = "") -> Iterator[str]:
 def playlist(folder: Path) -> Iterator[None]:
     """Write `live.m3u8` into `folder`, of segments of a second."""
     form = ["-c:a", "aac", "-f", "hls", "-hls_time", "1", "-hls_list_size", "4"]
-    path = folder / "live.m3u8"
-    encoder = subprocess.Popen([*_ENCODE, *form, str(path)])
+    encoder = subprocess.Popen([*_ENCODE, *form, str(folder / "live.m3u8")])
     try:
-        while not path.exists():
+        while not (folder / "live2.ts").exists():  # enough for a second more
             time.sleep(0.05)
         yield
     finally:

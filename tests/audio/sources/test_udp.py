@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from monitor.audio.ring import Samples
 from monitor.audio.sources.source import Lost
 from monitor.audio.sources.udp import PacketReader, Udp, UdpStream
+from monitor.config.audio import SourceSettings
 from monitor.errors import SourceError
+from tests.support.capture_reader import running_capture
 from tests.support.rtsp_camera import free_port
 from tests.support.source_programs import DEADLINE_SECONDS
 
@@ -117,6 +119,25 @@ def test_a_port_gives_samples_and_losses_in_order() -> None:
         items = [wait_for(stream), wait_for(stream), wait_for(stream)]
         assert [isinstance(item, Lost) for item in items] == [False, True, False]
         assert stream.read(0.05) is None
+
+
+def test_a_loss_is_a_gap_in_its_place() -> None:
+    port = free_port()
+    settings = SourceSettings(
+        name="shed", input=f"udp:127.0.0.1:{port}", sample_rate=16_000
+    )
+    with (
+        running_capture(settings, 16_000) as reader,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        stamp = 0
+        while not reader.gaps:
+            sender.sendto(packet(stamp, value=1000), ("127.0.0.1", port))
+            stamp += COUNT if stamp % (50 * COUNT) else 4 * COUNT
+            time.sleep(0.01)
+            reader.take()
+    (gap,) = reader.gaps
+    assert (gap.reason, gap.stop - gap.start) == ("stalled", 3 * COUNT)
 
 
 def test_a_port_in_use_is_named() -> None:
