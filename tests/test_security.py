@@ -50,6 +50,7 @@ FORBIDDEN_KEYWORDS = {
 # that must be asked for and stay on loopback without a token or a password, and the
 # rehearsals' own partner.
 LISTENERS = {
+    "monitor/audio/sources/udp.py",
     "monitor/sinks/status_socket.py",
     "monitor/sinks/metrics_server.py",
     "monitor/web/server.py",

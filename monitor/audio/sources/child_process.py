@@ -206,8 +206,12 @@ class ChildProcess:
 def _pipe_with(script: bytes) -> int:
     """Return the reading end of a pipe that has `script`, and then ends."""
     reading, writing = os.pipe()
-    with os.fdopen(writing, "wb") as pipe:
-        pipe.write(script)
+    os.set_blocking(writing, False)
+    written = os.write(writing, script)
+    os.close(writing)
+    if written < len(script):
+        os.close(reading)
+        raise SourceError(f"its input is longer than {written} bytes")
     return reading
 
 

@@ -13,10 +13,16 @@ import numpy as np
 import pytest
 
 from monitor.audio.ring import Samples
+from monitor.audio.sources.child_process import ChildProcess
 from monitor.audio.sources.command import Command, CommandStream
 from monitor.audio.sources.pcm import PcmFormat
 from monitor.errors import EndOfSourceError, SourceError, UsageError
-from tests.support.source_programs import DEADLINE_SECONDS, program, wait_for_end
+from tests.support.source_programs import (
+    DEADLINE_SECONDS,
+    program,
+    program_arguments,
+    wait_for_end,
+)
 from tests.support.wav_bytes import encode, wav
 
 RAW = PcmFormat(44_100, 1, "s16le")
@@ -69,6 +75,17 @@ def test_writes_of_single_bytes_are_put_together() -> None:
         samples = read_to_the_end(stream)
     expected = np.frombuffer(bytes(range(100)), "<i2")
     np.testing.assert_array_equal(samples[0] * 2**15, expected)
+
+
+def test_a_script_is_all_of_standard_input_and_has_an_end() -> None:
+    code = "put(sys.stdin.buffer.read()); put(b'. ')"
+    with closing(ChildProcess(program_arguments(code), script=b"ffconcat")) as child:
+        assert child.read(DEADLINE_SECONDS, 10) == b"ffconcat. "
+
+
+def test_a_script_that_no_pipe_can_hold_is_an_error() -> None:
+    with pytest.raises(SourceError, match="longer than"):
+        ChildProcess(program_arguments("pass"), script=bytes(2**20))
 
 
 def test_half_a_sample_at_the_end_is_left_out() -> None:

@@ -9,7 +9,10 @@ from monitor.audio.sources.ffmpeg import (
     invocation,
     without_secrets,
 )
+from monitor.audio.sources.network import Network
 from monitor.audio.sources.pcm import PcmFormat
+from monitor.config.audio import SourceSettings
+from monitor.errors import UsageError
 
 CAMERA = "rtsp://camera/live"
 SECRET = Request("rtsp://me:pw@camera/live?a=b", ("me:pw", "pw"))
@@ -159,3 +162,11 @@ def test_the_words_of_ffmpeg_lose_their_secrets() -> None:
         "[error] rtsp://***@camera/live?a=b: 401",
         "[hls @ 0x1] Opening 'http://host/***/1.ts'",
     ]
+
+
+def test_without_ffmpeg_a_sentence_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="apt-get install ffmpeg"):
+        Network(SourceSettings(name="gate", input=CAMERA), None)
