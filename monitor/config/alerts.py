@@ -161,6 +161,11 @@ class AlertSettings(Settings):
             raise ValueError("kinds needs health in on")
         if self.labels and not ({"onset", "end"} & {*self.on} or after):
             raise ValueError("labels needs onset or end in on; health has kinds")
+        if self.notify and self.notify.attach and "end" not in self.on:
+            raise ValueError(
+                "notify.attach needs end in on: the clip of a sound is complete "
+                "after its end"
+            )
         if after is not None and after <= self.min_duration_seconds:
             raise ValueError(
                 f"escalate_after_seconds: {after:g} must be longer than "

@@ -144,6 +144,16 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _clips_that_are_attached_are_kept(self) -> "Config":
+        for index, rule in enumerate(self.alerts):
+            if self.privacy != "clips" and rule.notify and rule.notify.attach:
+                raise ValueError(
+                    f"alerts[{index}].notify.attach: needs privacy: clips; without it, "
+                    "there is no clip to attach"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _rules_do_not_wait_for_ignored_kinds(self) -> "Config":
         for index, rule in enumerate(self.alerts):
             if rule.kinds and set(rule.kinds) <= set(self.health.ignore):

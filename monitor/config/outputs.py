@@ -63,6 +63,11 @@ class NotifySettings(Settings):
     body: Text | None = None
     """Template of the text with fields such as $label; null: the default message."""
 
+    attach: Annotated[tuple[Literal["picture", "sound"], ...], Field(strict=False)] = ()
+    """Of the clip of the event, what goes with the alert of its end: picture, sound or
+    both; needs `privacy: clips`.
+    """
+
     total_seconds: TotalSeconds = 60.0
     """Time limit for a delivery."""
 

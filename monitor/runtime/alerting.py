@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from monitor.clock import Clock, both_clocks
@@ -23,7 +24,7 @@ from monitor.sinks.alerts.build import (
     close_hooks,
     warn_of_orphans,
 )
-from monitor.sinks.alerts.hooks import Hook
+from monitor.sinks.alerts.hooks import Hook, KeptClips
 from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.rules import Rules
 from monitor.sinks.alerts.secrets import digest_of_contents
@@ -213,6 +214,7 @@ def build_alerting(
     spec: ModelSpec,
     database: Database,
     clock: Clock,
+    state_dir: Path,
     environ: Mapping[str, str] = os.environ,
 ) -> Alerting:
     """Check what the alerts of `config` need, and read their secrets.
@@ -223,6 +225,7 @@ def build_alerting(
         spec: Input format of the leading model.
         database: Keeps the alerts.
         clock: Clock of the monitor.
+        state_dir: The folder in which its clips are.
         environ: Environment variables of the process, for secrets.
 
     Raises:
@@ -230,7 +233,8 @@ def build_alerting(
     """
     thresholds = {label: rule.onset_threshold for label, rule in rules.items()}
     alert_rules = Rules(config.alerts, thresholds, spec.sample_rate)
-    hooks = build_hooks(config.alerts, environ, tuple(rules))
+    clips = KeptClips(state_dir / config.clips.path, config.clips)
+    hooks = build_hooks(config.alerts, environ, tuple(rules), clips)
     built_from = {
         f"{rule.name}/{kind}": (
             section,

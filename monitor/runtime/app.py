@@ -208,7 +208,13 @@ def plan_app(
     if config.store.path is not None:
         database = Database(environment.state_dir / config.store.path, clock.utc)
         alerting = build_alerting(
-            single, pipeline.rules, spec, database, clock, environment.environ
+            single,
+            pipeline.rules,
+            spec,
+            database,
+            clock,
+            environment.state_dir,
+            environment.environ,
         )
     elif config.alerts:
         raise ConfigError("alerts need a database, and store.path is null")

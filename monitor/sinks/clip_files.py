@@ -142,10 +142,15 @@ class StoredClip:
     size: int
     """Bytes, with the picture."""
 
+    @property
+    def picture(self) -> Path:
+        """Its spectrogram."""
+        return self.sound.with_suffix(PICTURE)
+
     def delete(self) -> None:
         """Delete both."""
         self.sound.unlink(missing_ok=True)
-        self.sound.with_suffix(PICTURE).unlink(missing_ok=True)
+        self.picture.unlink(missing_ok=True)
 
 
 def stored_clips(folder: Path, since: datetime | None = None) -> list[StoredClip]:
@@ -161,6 +166,12 @@ def stored_clips(folder: Path, since: datetime | None = None) -> list[StoredClip
             if since is None or ends >= since:
                 found.append(StoredClip(sound, ends, size))
     return sorted(found, key=lambda each: (each.ends, each.sound.name))
+
+
+def clip_of(folder: Path, event_id: str, since: datetime | None) -> StoredClip | None:
+    """The clip of an event among those that end after `since`; None: there is none."""
+    clips = stored_clips(folder, since)
+    return next((each for each in clips if event_of(each.sound) == event_id), None)
 
 
 def event_of(sound: Path) -> str:

@@ -6,6 +6,7 @@ from monitor.config.load import parse_config
 from monitor.errors import ConfigError
 
 URL = "webhook: {url: 'https://example.org/'}"
+ATTACHING = "{url_secret: 'env:URL', attach: [picture]}"
 
 
 def message(rule: str) -> str:
@@ -22,6 +23,8 @@ def message(rule: str) -> str:
         (f"on: [begin]\n    {URL}", "config.yaml:3: alerts[0].on[0]: 'begin' must be"),
         (f"on: []\n    {URL}", "on: an empty list reports nothing"),
         (f"on: [end]\n    still_on_seconds: 5\n    {URL}", "needs onset in on"),
+        (f"notify: {ATTACHING}", "notify.attach needs end in on: the clip"),
+        (f"on: [end]\n    notify: {ATTACHING}", "[0].notify.attach: needs privacy"),
         (f"cooldown: 5\n    {URL}", "did you mean cooldown_seconds?"),
         (f"min_score: 1.5\n    {URL}", "alerts[0].min_score: 1.5 must be at most 1"),
         (f"max_per_hour: 0\n    {URL}", "max_per_hour: 0 must be greater than 0"),

@@ -12,7 +12,7 @@ from monitor.config.alerts import AlertSettings
 from monitor.errors import ConfigError, StoreUnavailableError
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.body import SCHEMA
-from monitor.sinks.alerts.hooks import Hook, Outcome, Retry, build_hook
+from monitor.sinks.alerts.hooks import Hook, KeptClips, Outcome, Retry, build_hook
 from monitor.sinks.alerts.outbox import Outbox
 from monitor.sinks.alerts.sender import Delivery
 from monitor.sinks.store.database import Database
@@ -25,15 +25,17 @@ def build_hooks(
     rules: Sequence[AlertSettings],
     environ: Mapping[str, str],
     labels: Sequence[str] | None = None,
+    clips: KeptClips | None = None,
 ) -> dict[str, Hook]:
     """Build the hook of every endpoint, by its name; nothing is connected.
 
-    Labels of the rules are checked if the `labels` of the model are given.
+    Labels of the rules are checked if the `labels` of the model are given.  Without
+    `clips`, none is attached.
 
     Raises:
         ConfigError: A sentence in a line for each fault of a rule.
     """
-    hooks, faults = _try_hooks(rules, environ, labels)
+    hooks, faults = _try_hooks(rules, environ, labels, clips)
     if faults:
         close_hooks(hooks)
         raise ConfigError("\n".join(faults))
@@ -70,6 +72,7 @@ def _try_hooks(
     rules: Sequence[AlertSettings],
     environ: Mapping[str, str],
     labels: Sequence[str] | None,
+    clips: KeptClips | None = None,
 ) -> tuple[dict[str, Hook], list[str]]:
     hooks: dict[str, Hook] = {}
     faults = [
@@ -83,7 +86,9 @@ def _try_hooks(
         for kind, section in rule.hooks.items():
             place = f"alerts[{index}].{kind}"
             try:
-                hooks[f"{rule.name}/{kind}"] = build_hook(section, place, environ)
+                hooks[f"{rule.name}/{kind}"] = build_hook(
+                    section, place, environ, clips
+                )
             except ConfigError as error:
                 faults += str(error).splitlines()
     return hooks, faults

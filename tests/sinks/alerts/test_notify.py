@@ -1,25 +1,43 @@
 """Messages by apprise, to an endpoint on loopback that takes JSON."""
 
+import base64
 import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
 
 import pytest
 
-from monitor.config.outputs import NotifySettings
+from monitor.config.outputs import ClipSettings, NotifySettings
 from monitor.errors import ConfigError
 from monitor.extras import install_command
-from monitor.sinks.alerts.hooks import Delivered, Hook, Refused, Retry, build_hook
+from monitor.sinks.alerts.alert import Alert
+from monitor.sinks.alerts.hooks import (
+    Delivered,
+    Hook,
+    KeptClips,
+    Refused,
+    Retry,
+    build_hook,
+)
+from monitor.sinks.clip_files import save
+from monitor.text import utc_text
 from tests.support.alerts import alert
+from tests.support.clips import make_clip
 from tests.support.endpoint import (
     Endpoint,
     closing_after,
+    ok,
     running_endpoint,
     status,
     unused_port,
 )
+from tests.support.timed import OPENED
 
 PLACE = "alerts[0].notify"
 SECRETS = ("bearded-token", "anna-user", "swordfish")
@@ -128,3 +146,103 @@ def test_without_apprise_it_is_said_how_to_get_it(
 def test_an_unknown_field_of_the_text_is_found_when_it_is_read() -> None:
     with pytest.raises(ValueError, match=r"did you mean \$label"):
         NotifySettings(url_secret="env:URL", body="$labl")
+
+
+AFTER_SECONDS = 0.5
+"""A clip is written so long after its event."""
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> KeptClips:
+    return KeptClips(tmp_path, ClipSettings(after_seconds=AFTER_SECONDS))
+
+
+def attaching(port: int, clips: KeptClips, *attach: str) -> Hook:
+    section = NotifySettings.model_validate({"url_secret": "env:URL", "attach": attach})
+    return build_hook(section, PLACE, {"URL": f"json://127.0.0.1:{port}"}, clips)
+
+
+def ended(**facts: str) -> Alert:
+    begins = OPENED + timedelta(seconds=10)
+    return alert(kind="end", start=utc_text(begins), **facts)
+
+
+def attached(endpoint: Endpoint) -> list[str]:
+    files = json.loads(endpoint.requests[-1].body)["attachments"]
+    return [file["mimetype"] for file in files]
+
+
+def test_the_end_of_an_event_comes_with_picture_and_sound_of_its_clip(
+    endpoint: Endpoint, clips: KeptClips
+) -> None:
+    for number in (2, 1, 3):
+        save(clips.folder, make_clip(number))
+    notify = attaching(endpoint.port, clips, "picture", "sound")
+    assert notify.deliver(ended()) == Delivered("JSON")
+    picture, sound = json.loads(endpoint.requests[-1].body)["attachments"]
+    name = make_clip(1).name
+    assert (picture["filename"], sound["filename"]) == (f"{name}.png", f"{name}.flac")
+    assert base64.b64decode(picture["base64"]).startswith(b"\x89PNG")
+    assert base64.b64decode(sound["base64"]).startswith(b"fLaC")
+
+
+def test_it_waits_for_the_clip(endpoint: Endpoint, clips: KeptClips) -> None:
+    notify = attaching(endpoint.port, clips, "picture")
+    writer = threading.Timer(0.5, save, (clips.folder, make_clip(1)))
+    writer.start()
+    assert notify.deliver(ended()) == Delivered("JSON")
+    writer.join()
+    assert attached(endpoint) == ["image/png"]
+
+
+@pytest.mark.parametrize(
+    ("of", "label"),
+    [
+        (alert(kind="onset", start="2026-11-23T05:56:30Z"), "siren"),
+        (ended(end_reason="interrupted"), "siren"),
+        (alert(kind="end", start=None), "siren"),
+        (ended(), "drilling"),
+    ],
+    ids=["onset", "interrupted", "of a recording", "a label without clips"],
+)
+def test_what_has_no_clip_comes_at_once_without_one(
+    endpoint: Endpoint, tmp_path: Path, of: Alert, label: str
+) -> None:
+    kept = KeptClips(tmp_path, ClipSettings(labels=(label,), after_seconds=60))
+    began = monotonic()
+    outcome = attaching(endpoint.port, kept, "picture").deliver(of)
+    assert (outcome, monotonic() - began < 30) == (Delivered("JSON"), True)
+    assert attached(endpoint) == []
+
+
+def test_a_clip_that_the_service_rejects_does_not_keep_the_message_back(
+    endpoint: Endpoint, clips: KeptClips
+) -> None:
+    save(clips.folder, make_clip(1))
+    endpoint.will(status(413), ok)
+    outcome = attaching(endpoint.port, clips, "picture").deliver(ended())
+    assert isinstance(outcome, Delivered)
+    assert "without the clip: JSON: " in outcome.detail
+    assert attached(endpoint) == []
+    assert sent(endpoint)["message"] == "siren at street"
+
+
+def test_the_wait_for_a_clip_can_be_cancelled(
+    endpoint: Endpoint, clips: KeptClips
+) -> None:
+    notify = attaching(endpoint.port, clips, "picture")
+    canceller = threading.Timer(0.3, notify.cancel)
+    canceller.start()
+    assert isinstance(notify.deliver(ended()), Retry)
+    canceller.join()
+    assert not endpoint.requests
+
+
+def test_a_service_without_attachments_is_found_when_it_is_built(
+    clips: KeptClips,
+) -> None:
+    section = NotifySettings.model_validate(
+        {"url_secret": "env:URL", "attach": ["picture"]}
+    )
+    with pytest.raises(ConfigError, match="takes no attachments"):
+        build_hook(section, PLACE, {"URL": "prowl://" + "a" * 40}, clips)

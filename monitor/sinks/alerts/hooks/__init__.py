@@ -6,11 +6,12 @@ A new one is a section in `monitor.config.hooks`, a field of its name in
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from monitor.config.base import Settings
 from monitor.config.hooks import CommandSettings, WebhookSettings
-from monitor.config.outputs import MqttAlertSettings, NotifySettings
+from monitor.config.outputs import ClipSettings, MqttAlertSettings, NotifySettings
 from monitor.extras import require_extra
 from monitor.sinks.alerts.alert import Alert
 
@@ -40,6 +41,14 @@ class Refused:
 
 
 Outcome = Delivered | Retry | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class KeptClips:
+    """The clips that the monitor keeps, for a hook that attaches them."""
+
+    folder: Path
+    settings: ClipSettings
 
 
 class Hook(Protocol):
@@ -72,8 +81,15 @@ class Hook(Protocol):
         """Close connections.  No delivery begins afterwards."""
 
 
-def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hook:
+def build_hook(
+    section: Settings,
+    place: str,
+    environ: Mapping[str, str],
+    clips: KeptClips | None = None,
+) -> Hook:
     """Build the hook of a section; `place` is its key path, as `alerts[0].webhook`.
+
+    Without `clips`, none is attached.
 
     Raises:
         ConfigError: A secret, a file, a program or a package is missing or has the
@@ -94,7 +110,7 @@ def build_hook(section: Settings, place: str, environ: Mapping[str, str]) -> Hoo
             require_extra("notify", "apprise", place)
             from monitor.sinks.alerts.hooks.notify import Notify
 
-            return Notify(section, place, environ)
+            return Notify(section, place, environ, clips)
         case MqttAlertSettings():
             require_extra("mqtt", "paho", place)
             from monitor.sinks.alerts.hooks.mqtt import Mqtt

@@ -2,15 +2,26 @@
 
 import logging
 import re
+import threading
+import time
 from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
 
 import apprise
+from apprise.attachment.file import AttachFile
 
 from monitor.config.outputs import NotifySettings
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.body import render
-from monitor.sinks.alerts.hooks import Delivered, Outcome, Refused, Retry
+from monitor.sinks.alerts.hooks import (
+    Delivered,
+    KeptClips,
+    Outcome,
+    Refused,
+    Retry,
+)
 from monitor.sinks.alerts.secrets import read_one_line
 from monitor.text import printable, redact, secret_parts
 
@@ -20,6 +31,9 @@ logging.getLogger("apprise").propagate = False
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 MAX_DETAIL = 200
+POLL_SECONDS = 0.2
+WRITE_SECONDS = 5.0
+"""Time in which a clip is written, once its last second has been captured."""
 
 _REDIRECTED = re.compile(r"\berror=30[12378]\b")
 """The status of an answer, as apprise logs it."""
@@ -33,7 +47,11 @@ class Notify:
     """
 
     def __init__(
-        self, settings: NotifySettings, place: str, environ: Mapping[str, str]
+        self,
+        settings: NotifySettings,
+        place: str,
+        environ: Mapping[str, str],
+        clips: KeptClips | None = None,
     ) -> None:
         """Read the URL; connect to nothing: see `build_hook`."""
         key = f"{place}.url_secret"
@@ -55,12 +73,58 @@ class Notify:
             )
         # Even its host may be a token.
         self.target = str(service.service_name)
-        self.total_seconds = settings.total_seconds
+        if settings.attach and not service.attachment_support:
+            raise ConfigError(f"{place}.attach: {self.target} takes no attachments")
+        self._clips = clips if settings.attach else None
+        self._wait_seconds = 0.0
+        if self._clips is not None:
+            self._wait_seconds = self._clips.settings.after_seconds + WRITE_SECONDS
+        self.total_seconds = settings.total_seconds + self._wait_seconds
+        self._cancelled = threading.Event()
         self._apprise = apprise.Apprise(asset=asset)
         self._apprise.add(service)
 
     def deliver(self, alert: Alert) -> Outcome:
-        """Send one alert.  Blocks."""
+        """Send one alert, of an end with its clip, for which it waits.  Blocks."""
+        try:
+            files = self._attachments(alert)
+            outcome = Retry("cancelled") if files is None else self._send(alert, files)
+            if not files or isinstance(outcome, Delivered) or self._cancelled.is_set():
+                return outcome
+            # It may be too large for the service: the message must arrive without it.
+            plain = self._send(alert, [])
+            if isinstance(plain, Delivered):
+                return Delivered(f"{self.target}, without the clip: {outcome.reason}")
+            return plain
+        finally:
+            self._cancelled.clear()
+
+    def _attachments(self, alert: Alert) -> list[Path] | None:
+        """Find the files of the clip; empty: there are none; None: cancelled.
+
+        The clip is stored some seconds after the alert was made.
+        """
+        start, event_id = alert.body.get("start"), alert.event_id
+        clips = self._clips
+        if clips is None or alert.kind != "end" or not start or event_id is None:
+            return []
+        wanted = clips.settings.labels
+        if wanted and alert.body.get("label") not in wanted:
+            return []
+        from monitor.sinks.clip_files import clip_of  # imports numpy
+
+        is_expected = alert.body.get("end_reason") != "interrupted"
+        deadline = time.monotonic() + (self._wait_seconds if is_expected else 0)
+        since = datetime.fromisoformat(str(start))
+        while (clip := clip_of(clips.folder, event_id, since)) is None:
+            if time.monotonic() >= deadline:
+                return []
+            if self._cancelled.wait(POLL_SECONDS):
+                return None
+        files = {"picture": clip.picture, "sound": clip.sound}
+        return [files[name] for name in self._settings.attach]
+
+    def _send(self, alert: Alert, files: list[Path]) -> Outcome:
         title = f"sound-monitor: {alert.rule}"
         urgent = bool(alert.body.get("escalation"))
         kind = apprise.NotifyType.WARNING if urgent else apprise.NotifyType.INFO
@@ -72,6 +136,7 @@ class Notify:
             # Else a reader of Markdown sets gun_shot in italics.
             body_format=apprise.NotifyFormat.TEXT,
             interpret_escapes=False,
+            attach=[_attachment(path) for path in files] or None,
             log_callback=lambda entry, _service: logged.append(entry.message),
             log_level=logging.WARNING,
         )
@@ -85,7 +150,8 @@ class Notify:
         return Retry(f"{self.target}: {self._cleaned(why)}")
 
     def cancel(self) -> None:
-        """Do nothing: apprise has limits of its own, some seconds for each step."""
+        """End the wait for a clip; apprise has limits of its own for each step."""
+        self._cancelled.set()
 
     def close(self) -> None:
         """Do nothing: between deliveries there is no connection."""
@@ -99,3 +165,8 @@ class Notify:
     def _cleaned(self, why: str) -> str:
         clean = printable(redact(why, self._secrets))[:MAX_DETAIL]
         return clean or "apprise gives no reason"
+
+
+def _attachment(path: Path) -> AttachFile:
+    # Not as text, in which apprise looks for the parts of a URL.
+    return AttachFile(str(path))  # type: ignore[no-untyped-call]
