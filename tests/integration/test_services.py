@@ -1,9 +1,10 @@
-"""The daemon with clips, MQTT and a heartbeat; and without."""
+"""The daemon with clips, MQTT, a heartbeat, and clips in messages."""
 
 import json
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import soundfile
@@ -56,3 +57,32 @@ def test_a_siren_is_stored_as_a_clip_and_published_and_the_heartbeat_is_sent(
     assert f"deleted: {len(clips)} clip" in capsys.readouterr().out
     assert not clip.exists()
     assert not clip.with_suffix(".png").exists()
+
+
+def test_the_end_of_a_siren_comes_by_ntfy_with_its_spectrogram(
+    tmp_path: Path, passing_siren_command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_endpoint() as ntfy:
+        monkeypatch.setenv("NTFY", f"ntfy://127.0.0.1:{ntfy.port}/street")
+        rule = {
+            "name": "siren",
+            "labels": ["siren"],
+            "on": ["onset", "end"],
+            "notify": {"url_secret": "env:NTFY", "attach": ["picture"]},
+        }
+        config = configured(
+            tmp_path,
+            sources=[{"name": "street", "input": passing_siren_command}],
+            privacy="clips",
+            clips={"min_free_mib": 0, "after_seconds": 0.5},
+            alerts=[rule],
+        )
+        with RunningMonitor(tmp_path, "--config", config) as monitor:
+            onset, end = ntfy.wait_for(2, 60)
+            assert monitor.stop()[0] == 0, monitor.log
+    assert "siren at street (score" in json.loads(onset.body)["message"]
+    query = parse_qs(urlsplit(end.path).query)
+    assert urlsplit(end.path).path == "/street"
+    assert query["message"][0].startswith("siren at street ended after")
+    assert query["filename"][0].endswith("_street_siren.png")
+    assert end.body.startswith(b"\x89PNG")
