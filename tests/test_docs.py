@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,22 @@ from monitor.sinks.encoding import KEYS
 from tests.support import ROOT
 
 README = ROOT / "README.md"
+RECIPES = ROOT / "docs" / "recipes"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+ALL = (README, *PAGES, *sorted(RECIPES.glob("*.md")))
 LONGEST_README = 250
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a page in one language."""
-    pattern = rf"^```{language}\n(.*?)^```"
-    return re.findall(pattern, page.read_text(), re.DOTALL | re.MULTILINE)
+    """The fenced blocks of a page in one language, those in lists too."""
+    pattern = rf"^( *)```{language}\n(.*?)^\1```"
+    found = re.findall(pattern, page.read_text(), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for _, block in found]
 
 
 def command_lines() -> Iterator[tuple[str, list[str]]]:
     """Every call of the program in a shell block, with the page that shows it."""
-    for page in (README, *PAGES):
+    for page in ALL:
         for block in blocks(page, "sh"):
             for line in block.replace("\\\n", " ").splitlines():
                 for part in line.split("&&"):
@@ -64,14 +68,14 @@ def test_every_command_shown_can_be_parsed(page: str, arguments: list[str]) -> N
 
 def test_many_commands_and_configurations_are_shown() -> None:
     assert len(list(command_lines())) > 40
-    assert sum(len(blocks(page, "yaml")) for page in (README, *PAGES)) > 5
+    assert sum(len(blocks(page, "yaml")) for page in ALL) > 5
 
 
 @pytest.mark.parametrize(
     "text",
     [
         block
-        for page in (README, *PAGES)
+        for page in ALL
         for block in blocks(page, "yaml")
         if not block.startswith("automation:")  # of Home Assistant
     ],
@@ -82,7 +86,7 @@ def test_every_configuration_shown_is_valid(text: str) -> None:
     parse_config(text, "docs")
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
 def test_every_link_has_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")
@@ -102,6 +106,13 @@ def _anchor(title: str) -> str:
 def test_every_page_is_linked_from_the_readme() -> None:
     text = README.read_text()
     assert all(f"(docs/{page.name})" in text for page in PAGES)
+    assert "(docs/recipes/README.md)" in text
+
+
+def test_every_recipe_is_linked_from_their_index() -> None:
+    text = (RECIPES / "README.md").read_text()
+    names = {page.name for page in RECIPES.glob("*.md")} - {"README.md"}
+    assert all(f"]({name})" in text for name in names)
 
 
 def test_the_readme_is_short() -> None:
