@@ -175,8 +175,9 @@ def attached(endpoint: Endpoint) -> list[str]:
 def test_the_end_of_an_event_comes_with_picture_and_sound_of_its_clip(
     endpoint: Endpoint, clips: KeptClips
 ) -> None:
-    for number in (2, 1, 3):
-        save(clips.folder, make_clip(number))
+    save(clips.folder, make_clip(1, "drilling", event_id="another"))
+    save(clips.folder, make_clip(1))
+    save(clips.folder, make_clip(2))
     notify = attaching(endpoint.port, clips, "picture", "sound")
     assert notify.deliver(ended()) == Delivered("JSON")
     picture, sound = json.loads(endpoint.requests[-1].body)["attachments"]
