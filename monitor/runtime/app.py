@@ -184,7 +184,8 @@ def plan_app(
                 source_password(settings, environment.environ),
             )
     timelines: dict[str, Timeline] = {}
-    single = without_groups(config, labels, environment.environ)
+    state_dir, environ = environment.state_dir, environment.environ
+    single = without_groups(config, labels, environ)
     alerting: Alerting | None = None
     services = build_services(
         ServiceContext(
@@ -192,8 +193,8 @@ def plan_app(
             labels.reported,
             spec.sample_rate,
             clock,
-            environment.state_dir,
-            environment.environ,
+            state_dir,
+            environ,
             timelines,
             environment.facts,
             models.models,
@@ -206,15 +207,9 @@ def plan_app(
         )
     )
     if config.store.path is not None:
-        database = Database(environment.state_dir / config.store.path, clock.utc)
+        database = Database(state_dir / config.store.path, clock.utc)
         alerting = build_alerting(
-            single,
-            pipeline.rules,
-            spec,
-            database,
-            clock,
-            environment.state_dir,
-            environment.environ,
+            single, pipeline.rules, spec, database, clock, state_dir, environ
         )
     elif config.alerts:
         raise ConfigError("alerts need a database, and store.path is null")
