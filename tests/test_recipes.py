@@ -12,7 +12,7 @@ import yaml
 
 from monitor.config.outputs import MqttAlertSettings, MqttSettings
 from monitor.sinks.metrics import COUNTER, FAMILIES, PREFIX
-from monitor.sinks.mqtt.discovery import Topics
+from monitor.sinks.mqtt.topics import Topics
 from tests.support import ROOT
 from tests.test_docs import RECIPES, blocks
 
