@@ -21,6 +21,7 @@ TOP_LEVEL = {
     "training",
     "tests",
     "systemd",
+    "packaging",
     "docs",
     "config.yaml",
     "pyproject.toml",

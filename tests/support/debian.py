@@ -47,21 +47,27 @@ def _release() -> dict[str, str]:
     return {}
 
 
-def installed_debian() -> Path:
-    """The folder with a fresh system of this machine's release; downloaded if need be.
+def installed_debian(
+    suite: str | None = None, packages: Sequence[str] = PACKAGES
+) -> Path:
+    """The folder with a fresh system; downloaded if need be.
+
+    Args:
+        suite: Its release; None: that of this machine.
+        packages: What is installed in it, beside the least of a Debian.
 
     Raises:
         UnavailableError: It cannot be downloaded.
     """
-    suite = _release()["VERSION_CODENAME"]
-    key = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:8]
+    suite = suite or _release()["VERSION_CODENAME"]
+    key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:8]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "sound-monitor-tests" / f"{suite}-{key}"
     if folder.exists():
         return folder
     new = folder.with_name(f"{folder.name}.{os.getpid()}")
     new.parent.mkdir(parents=True, exist_ok=True)
-    include = f"--include={','.join(PACKAGES)}"
+    include = f"--include={','.join(packages)}"
     bootstrap = subprocess.run(
         ["debootstrap", "--variant=minbase", include, suite, str(new)],
         stdin=subprocess.DEVNULL,
