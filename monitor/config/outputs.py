@@ -256,7 +256,7 @@ class StatusSettings(Settings):
 
 
 class MetricsSettings(Settings):
-    """An HTTP server for /healthz and /metrics; needs the extra `metrics`."""
+    """An HTTP server for health and Prometheus; needs the extra `metrics`."""
 
     listen: Listen | None = None
     """Address and port, such as 127.0.0.1:9110; null: no server."""

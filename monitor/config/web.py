@@ -4,7 +4,7 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from monitor.config.base import Settings, Text
 from monitor.config.outputs import Change, Listen, address_of
@@ -60,6 +60,11 @@ class WebSettings(Settings):
     X-Ingress-Path are believed, so that it needs a password; null: nobody's are.
     """
 
+    proxy_signs_in: bool = False
+    """The trusted proxy itself asks who somebody is: then the page needs no password,
+    takes any name for its own, and answers that proxy alone.
+    """
+
     may_change: Annotated[tuple[Change, ...], Field(strict=False)] = ()
     """What people who may do more than look may change on the page: sensitivity, mute;
     reviews, locks and alerts they always may.
@@ -80,3 +85,9 @@ class WebSettings(Settings):
     def address(self) -> tuple[str, int]:
         """Host and port."""
         return address_of(self.listen)
+
+    @model_validator(mode="after")
+    def _names_its_proxy(self) -> "WebSettings":
+        if self.proxy_signs_in and self.trusted_proxy is None:
+            raise ValueError("proxy_signs_in needs trusted_proxy")
+        return self

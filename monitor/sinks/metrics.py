@@ -1,4 +1,4 @@
-"""The sink that serves /healthz and /metrics, with metrics of Prometheus.
+"""The sink that serves /healthz, /livez and /metrics, with metrics of Prometheus.
 
 Names and units follow https://prometheus.io/docs/practices/naming and OpenMetrics.
 """
@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from monitor.config.outputs import MetricsSettings
 from monitor.records import EVERY_SOURCE, SourceStateName
 from monitor.sinks.alerts.secrets import read_one_line
-from monitor.sinks.metrics_server import TEXT, MetricsServer, Page
+from monitor.sinks.metrics_server import LIVENESS, TEXT, MetricsServer, Page
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_snapshot import StatusTracker
@@ -40,6 +40,8 @@ FRESH_SECONDS = 1.0
 """Time for which one snapshot serves all requests."""
 
 CLOSE_SECONDS = 0.5
+HANG_SECONDS = 60.0
+"""An analysis that has not moved for so long hangs."""
 
 Sample = tuple[str, tuple[str, ...], float | None]
 """Name of the family, values of its labels, and the value."""
@@ -145,9 +147,13 @@ class Metrics(Sink):
         if path == "/metrics":
             encode, content_type = choose_encoder(accept)
             return HTTPStatus.OK, encode(self._registry), content_type
+        it = self._snapshot()
+        if path == LIVENESS:
+            if it["statistics_age_seconds"] < HANG_SECONDS:
+                return HTTPStatus.OK, b"alive\n", TEXT
+            return HTTPStatus.SERVICE_UNAVAILABLE, b"the analysis hangs\n", TEXT
         if path != "/healthz":
             return None
-        it = self._snapshot()
         status = HTTPStatus.OK if it["listening"] else HTTPStatus.SERVICE_UNAVAILABLE
         return status, f"{it['sentence']}\n".encode(), TEXT
 

@@ -1,4 +1,4 @@
-"""A small HTTP server for /healthz and /metrics that slow clients cannot block."""
+"""A small HTTP server for health and metrics that slow clients cannot block."""
 
 import contextlib
 import hmac
@@ -23,6 +23,8 @@ CONNECTION_SECONDS = 10.0
 
 POLL_SECONDS = 0.25
 
+LIVENESS = "/livez"
+"""Answered without a token, for watchdogs that can send none: it says nothing else."""
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -54,7 +56,7 @@ class MetricsServer(socketserver.ThreadingTCPServer):
 
         Args:
             address: Host, as a number, and port.
-            token: That every request needs; None: none is needed.
+            token: That every request but `LIVENESS` needs; None: none is needed.
             page: Makes a page from a path and the header Accept, on the thread of the
                 connection; None: there is no such page.
 
@@ -145,6 +147,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass  # requests are not logged
 
     def _answer(self) -> Page:
+        path, accept = self.path.partition("?")[0], self.headers.get("Accept", "")
+        refusal = None if path == LIVENESS else self._refusal()
+        return (
+            refusal
+            or self.server.page(path, accept)
+            or _rejection(HTTPStatus.NOT_FOUND)
+        )
+
+    def _refusal(self) -> Page | None:
         if self.server.token is None:
             # A web page in a browser on this machine must not read the metrics through
             # a host name of its own that points to this address (DNS rebinding).
@@ -152,8 +163,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return _rejection(HTTPStatus.FORBIDDEN)
         elif not self._has_token(self.server.token):
             return _rejection(HTTPStatus.UNAUTHORIZED)
-        path, accept = self.path.partition("?")[0], self.headers.get("Accept", "")
-        return self.server.page(path, accept) or _rejection(HTTPStatus.NOT_FOUND)
+        return None
 
     def _has_token(self, token: str) -> bool:
         scheme, _, given = self.headers.get("Authorization", "").partition(" ")

@@ -131,7 +131,9 @@ class PasswordFiles:
 
 
 def needs_password(settings: WebSettings) -> bool:
-    """Return True if others than this machine reach the page: itself, or by a proxy."""
+    """Return True if others than this machine reach the page, and nobody asks them."""
+    if settings.proxy_signs_in:
+        return False
     return settings.trusted_proxy is not None or not is_loopback(settings.address[0])
 
 

@@ -152,10 +152,16 @@ class Guard:
         headers = Headers(scope=scope)
         if (status := _status_of_length(scope)) is not None:
             return self._refusal(scope, status, "refusal.long"), None
-        self._read_proxy(scope, headers)
-        if not (scope["path"].startswith("/") and self._is_own_host(_host(headers))):
+        is_proxied = self._read_proxy(scope, headers)
+        signs_in = self._settings.proxy_signs_in
+        if signs_in and not is_proxied:
+            return self._refusal(scope, 403, "refusal.direct"), None
+        # A name that leads elsewhere leads past the proxy, which has its own sessions.
+        is_own = signs_in or self._is_own_host(_host(headers))
+        if not (scope["path"].startswith("/") and is_own):
             return self._refusal(scope, 400, "refusal.host"), None
-        if self._is_open and ("x-forwarded-for" in headers or "forwarded" in headers):
+        is_forwarded = "x-forwarded-for" in headers or "forwarded" in headers
+        if self._is_open and is_forwarded and not signs_in:
             # A proxy that nobody has named leads others here.
             return self._refusal(scope, 403, "refusal.proxied"), None
         if is_foreign(headers) and headers.get("sec-fetch-mode") != "navigate":
@@ -178,14 +184,14 @@ class Guard:
                 return refusal, None
         return self._permit(scope), body
 
-    def _read_proxy(self, scope: Scope, headers: Headers) -> None:
-        """Take address, scheme and path prefix from a trusted proxy."""
+    def _read_proxy(self, scope: Scope, headers: Headers) -> bool:
+        """Take address, scheme and path prefix from a trusted proxy; True: it asks."""
         client = scope.get("client") or ("", 0)
         scope["client"] = client = (plain(client[0]), client[1])
         scope.setdefault("state", {})
         scope["state"]["is_secure"] = False
         if not self.is_proxy(client[0]):
-            return
+            return False
         if _latest(headers, "x-forwarded-proto").lower() == "https":
             scope["scheme"] = "https"
             scope["state"]["is_secure"] = True
@@ -198,6 +204,7 @@ class Guard:
         if prefix.startswith("/") and not prefix.startswith("//"):
             scope["root_path"] = prefix
             scope["path"] = prefix + scope["path"]
+        return True
 
     def is_proxy(self, address: str) -> bool:
         """Return True for the address of the trusted proxy."""

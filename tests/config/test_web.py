@@ -30,6 +30,7 @@ def test_names_of_hosts_are_compared_in_lower_case() -> None:
         ("listen: 0.0.0.0", "must be an address and a port"),
         ("language: fr", "must be 'en' or 'de'"),
         ("max_viewers: 0", "must be at least 1"),
+        ("proxy_signs_in: true", "proxy_signs_in needs trusted_proxy"),
     ],
 )
 def test_other_values_are_refused(setting: str, rule: str) -> None:

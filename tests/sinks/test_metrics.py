@@ -215,3 +215,16 @@ def test_a_missing_token_is_named(tmp_path: Path) -> None:
     monitor = FakeMonitor(tmp_path)
     with pytest.raises(ConfigError, match=r"metrics\.token_secret: the variable TOKEN"):
         Metrics(settings, monitor.tracker, monitor.clock.monotonic, {})
+
+
+def test_livez_asks_for_no_token_and_only_whether_the_analysis_moves(
+    tmp_path: Path,
+) -> None:
+    with serving_metrics(FakeMonitor(tmp_path), TOKEN) as client:
+        assert client.get("/livez", Host="172.30.33.5:9110")[:2] == (200, "alive\n")
+        client.monitor.report("street", "yard")
+        client.monitor.clock.advance(59)
+        assert client.get("/livez")[0] == 200
+        client.monitor.clock.advance(2)
+        assert client.get("/livez")[:2] == (503, "the analysis hangs\n")
+        assert client.get("/healthz")[0] == 401

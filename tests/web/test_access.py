@@ -34,6 +34,26 @@ def test_behind_a_proxy_a_page_without_a_password_is_closed(tmp_path: Path) -> N
     assert client.post("/api/command/reload", json={}).status_code == 403
 
 
+def test_a_proxy_that_asks_itself_is_answered_and_nobody_else(tmp_path: Path) -> None:
+    web = {"trusted_proxy": "127.0.0.1", "proxy_signs_in": True}
+    context = make_context(tmp_path, config=make_config(listen="0.0.0.0:8480", **web))
+    app = build_app(context)
+    home = "https://home.example.org:8123"
+    headers = {"x-forwarded-for": "203.0.113.9", "x-ingress-path": "/ingress"}
+    client = WebClient(app, home)
+    assert client.get("/system", headers=headers).status_code == 200
+    command = client.post("/api/command/reload", json={}, headers=headers)
+    assert command.status_code == 409  # admitted; there is no monitor to do it
+    foreign = headers | {"origin": "https://evil.example.org"}
+    refused = client.post("/api/command/reload", json={}, headers=foreign)
+    assert refused.status_code == 403
+    other = WebClient(app, home, client="172.30.33.7")
+    for path in ("/system", "/static/style.css", "/live"):
+        assert other.get(path, headers=headers).status_code == 403
+    set_passwords(context)
+    assert client.get("/system", headers=headers).status_code == 303
+
+
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
 def test_a_proxy_that_nobody_named_leads_nobody_to_it(
     tmp_path: Path, header: str
