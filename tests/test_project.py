@@ -23,6 +23,7 @@ TOP_LEVEL = {
     "systemd",
     "packaging",
     "docs",
+    "packaging",
     "config.yaml",
     "pyproject.toml",
     "README.md",
