@@ -23,7 +23,6 @@ TOP_LEVEL = {
     "systemd",
     "packaging",
     "docs",
-    "packaging",
     "config.yaml",
     "pyproject.toml",
     "README.md",

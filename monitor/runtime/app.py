@@ -166,12 +166,7 @@ def plan_app(
     session = models.session.session
     pipeline = build_pipeline(config, models.models, session, models.chosen)
     factory = SourceFactory(
-        config,
-        spec,
-        session,
-        clock,
-        environment.speed,
-        environment.wakeup,
+        config, spec, session, clock, environment.speed, environment.wakeup
     )
     opened: dict[str, Source] = {}
     for settings in config.sources:
