@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -90,7 +91,7 @@ class Camera:
         self._process = subprocess.Popen(
             [PYTHON, __file__, str(self.port), document, self.settings.pipeline()],
             stdout=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # its end is the end of the tests
         )
         assert self._process.stdout is not None
         ready, *_ = select.select([self._process.stdout], [], [], DEADLINE_SECONDS)
@@ -109,8 +110,9 @@ class Camera:
         """End it at once, as when its plug is pulled out: all connections break."""
         self._process.kill()
         self._process.wait(DEADLINE_SECONDS)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def free_port() -> int:
@@ -165,9 +167,15 @@ def serve(port: str, document: str, pipeline: str) -> None:
     if settings.user or settings.certificate:
         server.set_auth(auth)
     server.attach(None)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     GLib.MainLoop().run()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
 
 
 if __name__ == "__main__":
