@@ -228,6 +228,16 @@ def test_a_clip_that_the_service_rejects_does_not_keep_the_message_back(
     assert sent(endpoint)["message"] == "siren at street"
 
 
+def test_a_redirected_clip_is_not_sent_again_as_a_message(
+    endpoint: Endpoint, clips: KeptClips
+) -> None:
+    save(clips.folder, make_clip(1))
+    endpoint.will(status(303, location="http://127.0.0.1:1/"))
+    outcome = attaching(endpoint.port, clips, "picture").deliver(ended())
+    assert isinstance(outcome, Refused)
+    assert len(endpoint.requests) == 1
+
+
 def test_the_wait_for_a_clip_can_be_cancelled(
     endpoint: Endpoint, clips: KeptClips
 ) -> None:

@@ -89,7 +89,7 @@ class Notify:
         try:
             files = self._attachments(alert)
             outcome = Retry("cancelled") if files is None else self._send(alert, files)
-            if not files or isinstance(outcome, Delivered) or self._cancelled.is_set():
+            if not isinstance(outcome, Retry) or not files or self._cancelled.is_set():
                 return outcome
             # It may be too large for the service: the message must arrive without it.
             plain = self._send(alert, [])
