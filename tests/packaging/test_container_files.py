@@ -67,6 +67,7 @@ def test_the_image_does_not_run_as_root_and_has_a_health_check() -> None:
     command = json.loads(check.partition("CMD ")[2])
     assert command == ["sound-monitor", "status"]
     assert command[1] in COMMANDS
+    assert SERVICES["monitor"]["healthcheck"]["test"] == ["CMD", *command]
 
 
 def test_the_image_and_compose_keep_the_state_at_one_place() -> None:
