@@ -16,7 +16,6 @@ import yaml
 
 from monitor import __version__
 from monitor.commands.app import run_command_line
-from monitor.config.audio import SourceSettings
 from monitor.config.load import parse_config
 from tests.support import ROOT
 from tests.support.supervisor import RULES, faults_of, option_faults, services
@@ -150,12 +149,7 @@ OPTIONS = [
     {"sources": [{"name": "demo", "input": "demo:", "username": "", "password": ""}]},
     {"model": "both", "labels": ["siren", "speech", ""], "sensitivity": 1},
     {"model": "world", "clips": True, "change_on_page": False, "sensitivity": 0.25},
-    pytest.param(
-        {"sources": [CAMERA_SOURCE]},
-        marks=pytest.mark.skipif(
-            "username" not in SourceSettings.model_fields, reason="needs rtsp sources"
-        ),
-    ),
+    {"sources": [CAMERA_SOURCE]},
 ]
 
 
