@@ -2,20 +2,27 @@
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from time import time
+from time import monotonic, sleep, time
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from monitor.sinks.status_client import query_status
 from tests.support.broker import Broker, needs_mosquitto, running_broker
+from tests.support.city_sounds import RATE, sounds
 from tests.support.daemon import RunningMonitor
 from tests.support.debian import UnavailableError
 from tests.support.home_assistant_core import HomeAssistant, installed_home_assistant
+from tests.support.rtsp_camera import Camera, CameraSettings, missing
 
 pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(1800), needs_mosquitto]
 
+QUIET_SECONDS, OUTAGE_SECONDS = 8.0, 60.0
+REPORTED_SECONDS, BACK_SECONDS = 3.0, 5.0
 STREET, YARD = "sound_monitor_street", "sound_monitor_yard"
 EVENT, MUTE = f"event.{STREET}_sound", "switch.sound_monitor_mute_alerts"
 SENSITIVITY = "number.sound_monitor_sensitivity_siren"
@@ -129,6 +136,49 @@ def test_alerts_are_muted_and_a_sensitivity_set_from_home_assistant(
         home.wait_until(lambda: home.state(SENSITIVITY) == "0.7")
         monitor.wait_until(lambda it: "thresholds changed: siren" in it.log, 20)
     assert "siren" in (monitor.state_dir / "overrides.yaml").read_text()
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")
+def test_a_siren_at_a_camera_is_an_event_and_an_outage_is_seen(
+    broker: Broker, home: HomeAssistant, folder: Path, tmp_path: Path
+) -> None:
+    quiet = 0.001 * np.random.default_rng(1).standard_normal(
+        round(QUIET_SECONDS * RATE)
+    )
+    played = np.concatenate([quiet, sounds()["siren"][0], np.tile(quiet, 20)])
+    soundfile.write(tmp_path / "siren.wav", played, RATE, "PCM_16")
+    camera = Camera(
+        CameraSettings(codec="opus", rate=48_000, recording=str(tmp_path / "siren.wav"))
+    )
+    gate = {"name": "gate", "input": camera.url}
+    path = configuration(folder, broker.port, sources=[gate])
+    siren, event = (
+        "binary_sensor.sound_monitor_gate_siren",
+        "event.sound_monitor_gate_sound",
+    )
+    try:
+        with RunningMonitor(folder, "--config", path) as monitor:
+            opened = monitor.wait_for_line("gate  listening", 60)
+            home.wait_until(lambda: home.state(siren) == "on", 30)
+            assert monotonic() - (opened + QUIET_SECONDS) < REPORTED_SECONDS
+            assert home.states()[event]["attributes"]["event_type"] == "siren"
+            camera.stop()
+            home.wait_until(lambda: home.state(siren) == "unavailable", 15)
+            sleep(OUTAGE_SECONDS)
+            camera.start()
+            began = monotonic()
+            home.wait_until(lambda: home.state(siren) in ("on", "off"), 30)
+            # It listens again before, and has analysed a window of four seconds.
+            assert monotonic() - began < BACK_SECONDS + 4
+            again = [line for line in monitor.printed if "gate  listening" in line.text]
+            assert again[1].at - began < BACK_SECONDS
+            gaps = [it for it in monitor.records("gap") if it["source"] == "gate"]
+        lost = gaps[-1]["stop_sample"] - gaps[0]["start_sample"]
+        assert OUTAGE_SECONDS <= lost / RATE < OUTAGE_SECONDS + 15
+        for first, second in pairwise(gaps):  # one outage
+            assert first["stop_sample"] == second["start_sample"]
+    finally:
+        camera.stop()
 
 
 def test_what_is_gone_is_gone_and_a_kill_makes_everything_unavailable(
