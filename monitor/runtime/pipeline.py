@@ -169,13 +169,20 @@ class Pipeline:
             The records of each source in the order of its samples.
         """
         steps: list[tuple[str, Window | Gap]] = []
+        bridged: list[Gap] = []
         for source, item in arrivals:
+            windower = self._windowers[source]
+            windows: list[Window] | None
             if isinstance(item, Gap):
-                self._windowers[source].restart(item.stop)
                 steps.append((source, item))
+                windows = windower.bridge(item)
+                if windows is None:
+                    windower.restart(item.stop)
+                else:
+                    bridged.append(item)
             else:
-                windows = self._windowers[source].push(item)
-                steps.extend((source, window) for window in windows)
+                windows = windower.push(item)
+            steps.extend((source, window) for window in windows or ())
         if most_windows is not None:
             steps = self._newest(steps, most_windows)
         frames = self._scoring.frames(
@@ -185,7 +192,8 @@ class Pipeline:
         for source, step in steps:
             detector = self._detectors[source]
             if isinstance(step, Gap):
-                records += [step, *detector.gap(step)]
+                ended = [] if step in bridged else detector.gap(step)
+                records += [step, *ended]
             else:
                 frame = next(frames)
                 found = detector.push(frame)

@@ -13,6 +13,7 @@ from monitor.audio.timeline import Block
 from monitor.audio.weighting import AWeighting
 from monitor.model.engines import WindowHistory
 from monitor.model.frontend import Array, IncrementalLogMel, LogMel
+from monitor.records import Gap, GapReason
 from monitor.runtime.resampled import ResampledWindow, ResampledWindows
 from monitor.spec import ModelSpec
 
@@ -89,6 +90,13 @@ class Window:
     """The windows before it, for each further model that takes this one."""
 
 
+BRIDGED_SECONDS = 0.1
+"""Longest loss in a window over which it goes on: a 40th of four seconds."""
+
+_BRIDGED_REASONS: frozenset[GapReason] = frozenset({"overrun", "stalled", "invalid"})
+"""Losses with which the source stays open."""
+
+
 class Windower:
     """Cuts the blocks of one source into its windows.  Not thread-safe.
 
@@ -122,11 +130,14 @@ class Windower:
         self.grid = grid
         self._others = others
         self.contiguous_start = 0
-        """Index since which no sample was lost."""
+        """Index since which no sample was lost, but for losses that were bridged."""
 
         self.history: WindowHistory
         """What is kept of the windows since then."""
 
+        self._most_bridged = round(BRIDGED_SECONDS * log_mel.spec.sample_rate)
+        self._before_loss: Samples
+        self._bridged: deque[Gap] = deque()
         hops_in_window = -(-grid.window_samples // grid.hop_samples)
         self._levels: deque[Level] = deque(maxlen=hops_in_window)
         self._meter = LevelMeter(weighting, level_offset_db, third_octaves)
@@ -149,6 +160,30 @@ class Windower:
         if history.stop > history.start:
             self.push(history)
 
+    def bridge(self, gap: Gap) -> list[Window] | None:
+        """Go on over a short loss, with the sound before it mirrored in its place.
+
+        Returns:
+            The windows that this completes; None: it is too long, for itself or with
+            the others in its window, or nothing is known before it, and the windows
+            have to begin anew behind it.
+        """
+        count, before = gap.stop - gap.start, self._before_loss
+        while self._bridged and self._bridged[0].stop <= (
+            gap.stop - self.grid.window_samples
+        ):
+            self._bridged.popleft()
+        lost = count + sum(it.stop - it.start for it in self._bridged)
+        if (
+            gap.reason not in _BRIDGED_REASONS
+            or gap.start != self._stop
+            or count > before.shape[1]
+            or lost > self._most_bridged
+        ):
+            return None
+        self._bridged.append(gap)
+        return self.push(Block(gap.start, before[:, : -count - 1 : -1]))
+
     def push(self, block: Block) -> list[Window]:
         """Take the next block; return the windows that it completes, in order."""
         samples = block.samples
@@ -158,6 +193,8 @@ class Windower:
         if channels != self._channels or block.start != self._stop:
             self._begin_at(block.start, channels)
         self._stop += count
+        newest = np.concatenate([self._before_loss, samples], axis=1)
+        self._before_loss = newest[:, -self._most_bridged :].copy()
         for other in self._others:
             other.push(samples)
         new_frames = self._frames.push(samples)
@@ -183,6 +220,8 @@ class Windower:
     def _begin_at(self, start: int, channels: int) -> None:
         spec = self.log_mel.spec
         self._channels = channels
+        self._before_loss = np.empty((channels, 0), np.float32)
+        self._bridged.clear()
         self.contiguous_start = self._stop = start
         self.history = WindowHistory()
         self._next_window = self.grid.first_from(start)

@@ -107,7 +107,7 @@ def test_samples_that_are_lost_end_the_background(
 ) -> None:
     """After a gap, or with other channels, a source begins as a new one."""
     after = np.repeat(scene[:, 5 * RATE :], channels, axis=0)
-    begin = 20 * HOP + (100 if channels == 1 else 0)
+    begin = 20 * HOP + (5000 if channels == 1 else 0)
     arrivals: list[Block | Gap] = [Block(0, scene[:, : 20 * HOP])]
     if channels == 1:
         arrivals.append(Gap("street", 20 * HOP, begin, "stalled"))

@@ -22,12 +22,13 @@ from monitor.model.frontend import LogMel
 from monitor.records import Event, Gap, HopLevels, Onset, Record, ScoreFrame
 from monitor.runtime.pipeline import Pipeline
 from monitor.runtime.scoring import absolute
-from monitor.runtime.windowing import Window
+from monitor.runtime.windowing import BRIDGED_SECONDS, Window
 from monitor.spec import ModelSpec
 from tests.support.models import stored_model
 from tests.support.signals import cut, noise, silence, sine
 
 HOP = 48 * 512
+BRIDGED = round(BRIDGED_SECONDS * 44_100)
 WINDOW = 343 * 512 + 1024
 
 
@@ -175,9 +176,11 @@ def test_a_batch_of_sources_gives_the_records_of_each_alone(classifier, scene, w
     assert [record for record in records if record.source == "yard"] == alone
 
 
-@given(lost=st.integers(1, 300_000), before=st.integers(WINDOW, 2 * WINDOW))
+@given(lost=st.integers(BRIDGED + 1, 300_000), before=st.integers(WINDOW, 2 * WINDOW))
 @settings(max_examples=8, deadline=None)
-def test_no_window_contains_a_gap(classifier, lost, before):
+def test_no_window_contains_a_gap_that_is_too_long_to_be_bridged(
+    classifier, lost, before
+):
     pipeline = make_pipeline(classifier)
     gap = Gap("street", before, before + lost, "stalled")
     after = noise(6, 0.2, seed=2)
