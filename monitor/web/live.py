@@ -5,12 +5,10 @@ import contextlib
 import json
 import logging
 import secrets
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,9 +17,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from monitor.sinks.status_client import socket_address
-from monitor.web.addresses import network_of
 from monitor.web.rendering import language_of, translation
 from monitor.web.security import guard_of, is_foreign
+from monitor.web.viewers import Line, Viewer, Visitor, greediest
 
 logger = logging.getLogger(__name__)
 
@@ -48,73 +46,6 @@ RETRY_MS = 2000
 
 KEPT = ("offline", "hello", "status")
 """Types of lines that a new viewer gets at once."""
-
-FOR_ALL = frozenset({"hello", "offline", "dropped"})
-"""Types of lines about the feed itself, which every viewer gets."""
-
-
-class Line(NamedTuple):
-    """A line of the feed, or one that this process adds."""
-
-    number: int
-    kind: str
-    source: str | None
-    event: bytes
-    """The server-sent event, the same for all viewers."""
-
-
-class Visitor(NamedTuple):
-    """Whose browser it is."""
-
-    network: str
-    session: str
-    """Empty: none is needed."""
-
-    is_owner: bool
-
-
-@dataclass(eq=False)
-class Viewer:
-    """A browser that follows."""
-
-    visitor: Visitor
-    kinds: frozenset[str]
-    sources: frozenset[str]
-    waiting: deque[Line] = field(default_factory=deque)
-    waiting_bytes: int = 0
-    waits_since: float = 0.0
-    """Monotonic time since when the oldest of them waits."""
-
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    is_over: bool = False
-
-    def wants(self, kind: str, source: str | None) -> bool:
-        """Return True if it has chosen such lines; what has no source, everybody."""
-        return (not self.kinds or kind in self.kinds | FOR_ALL) and (
-            not self.sources or source is None or source in self.sources
-        )
-
-    def add(self, line: Line) -> None:
-        """Let a line wait for it."""
-        if not self.waiting:
-            self.waits_since = monotonic()
-        self.waiting.append(line)
-        self.waiting_bytes += len(line.event)
-        self.wake.set()
-
-    def take(self) -> bytes:
-        """Return the events that wait, which wait no longer."""
-        self.wake.clear()
-        events = b"".join(line.event for line in self.waiting)
-        self.waiting.clear()
-        self.waiting_bytes = 0
-        return events
-
-    def end(self) -> None:
-        """End its stream."""
-        self.is_over = True
-        self.waiting.clear()
-        self.wake.set()
 
 
 class LiveFeed:
@@ -158,7 +89,7 @@ class LiveFeed:
             waiting = (each for each in self._viewers if each.waiting)
             leaving = min(waiting, key=lambda each: each.waits_since, default=None)
             if leaving is None or monotonic() - leaving.waits_since < STALL_SECONDS:
-                leaving = _greediest(self._viewers, visitor)
+                leaving = greediest(self._viewers, visitor)
             if leaving is None:
                 return None
             self._drop(leaving)
@@ -320,23 +251,6 @@ class LiveFeed:
                 viewer.add(line)
 
 
-def _greediest(viewers: Collection[Viewer], visitor: Visitor) -> Viewer | None:
-    """Return the viewer that makes room for one of `visitor`; None: all may stay.
-
-    It is one of an address, or of a session, with two places more than the visitor has;
-    and for the owner, one of those who only look.
-    """
-    lookers = [each for each in viewers if not each.visitor.is_owner]
-    is_first = visitor.is_owner and bool(lookers)
-    rivals = viewers if visitor.is_owner and not lookers else lookers
-    for part in (0, 1):  # the network, then the session
-        places = Counter(each.visitor[part] for each in rivals)
-        for name, count in places.most_common(1):
-            if is_first or count > places[visitor[part]] + 1:
-                return next(each for each in rivals if each.visitor[part] == name)
-    return None
-
-
 class _Stream(StreamingResponse):
     """The answer to a viewer."""
 
@@ -373,7 +287,7 @@ def routes(feed: LiveFeed) -> list[Route]:
         chosen = request.query_params
         guard, session = guard_of(request), request.state.session
         visitor = Visitor(
-            network_of(request.client.host if request.client else ""),
+            request.client.host if request.client else "",
             session if guard.sessions.get(session) else "",
             request.state.role == "owner",
         )

@@ -37,6 +37,12 @@ BODY_SECONDS = 10.0
 OPEN_PATHS = ("/login", "/static/", "/strings/", "/language")
 """What is shown without a password: the page that asks for it, and its files."""
 
+PROXY_HEADERS = re.compile(
+    "forwarded|via|cdn-loop|cf-.+|.+-client-ip"
+    "|x-(forwarded|original|real|ingress|envoy)(-.+)?"
+)
+"""Names of headers that a browser never sends, and proxies do."""
+
 FAILURE_LOG_SECONDS = 60.0
 
 _CLOSE = {"connection": "close"}
@@ -160,7 +166,7 @@ class Guard:
         is_own = signs_in or self._is_own_host(_host(headers))
         if not (scope["path"].startswith("/") and is_own):
             return self._refusal(scope, 400, "refusal.host"), None
-        is_forwarded = "x-forwarded-for" in headers or "forwarded" in headers
+        is_forwarded = any(map(PROXY_HEADERS.fullmatch, headers))
         if self._is_open and is_forwarded and not signs_in:
             # A proxy that nobody has named leads others here.
             return self._refusal(scope, 403, "refusal.proxied"), None

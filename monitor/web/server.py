@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 import faulthandler
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
 from ipaddress import ip_address
 from time import monotonic
 from types import FrameType
 from typing import Any, TypeGuard
 
 import uvicorn
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter
+from anyio.to_thread import current_default_thread_limiter
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.errors import UsageError
@@ -38,6 +41,9 @@ UNSENT_BYTES = 16_384
 
 HANG_SECONDS = 60.0
 """A page that does no work for so long ends, and is started again."""
+
+MISSES = 6
+"""Looks in a row in this time that find no work done; a stopped page takes none."""
 
 MAX_CONNECTIONS = 256
 MAX_OF_CLIENT = 32
@@ -186,10 +192,9 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Wait for the end; uvicorn would wake up ten times a second."""
         self._loop = asyncio.get_running_loop()
-        watchdog = asyncio.create_task(_put_off_end())
-        if not self.should_exit:
-            await self._ends.wait()
-        watchdog.cancel()
+        with _Watchdog(self._loop, current_default_thread_limiter()):
+            if not self.should_exit:
+                await self._ends.wait()
 
     def stop(self) -> None:
         """Have the server end.  Any thread, and a signal handler."""
@@ -209,20 +214,58 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def _put_off_end() -> None:
-    """Put the end of the process off for as long as the loop and its threads work.
+class _Watchdog:
+    """Ends the process when its loop, all its threads or its interpreter hang.
 
-    Python's own watchdog needs neither: it writes the stack of every thread to the
-    standard error, and ends the process.  The service manager, or the monitor of
-    `run --web`, starts the page again.
+    The stack of every thread goes to the standard error.  The service manager, or the
+    monitor of `run --web`, starts the page again.  Time counts only as looks of a
+    thread and as the processor's: a page that was stopped, or waits for its turn on a
+    busy machine, does not hang.
     """
-    try:
-        while True:
-            await run_in_threadpool(lambda: None)  # waits while all threads hang
-            faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)
-            await asyncio.sleep(HANG_SECONDS / 4)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, threads: CapacityLimiter
+    ) -> None:
+        self._loop, self._threads = loop, threads
+        self._held: set[object] = set()
+        """Requests that have had a thread since one was last seen to be given back."""
+
+        self._works = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def __enter__(self) -> None:
+        faulthandler.register(signal.SIGPROF, file=2, chain=True)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        faulthandler.unregister(signal.SIGPROF)
+
+    def _run(self) -> None:
+        """Look again and again.  Runs on a thread of its own."""
+        pause, misses = HANG_SECONDS / MISSES, 0
+        # Twice what all processors can spend until the next look.
+        longest = max(HANG_SECONDS, 2 * pause * (os.cpu_count() or 1))
+        while misses < MISSES:
+            # Code that keeps the interpreter to itself keeps this thread from looking.
+            signal.setitimer(signal.ITIMER_PROF, longest)
+            self._works = False
+            self._loop.call_soon_threadsafe(self._look)
+            if self._stop.wait(pause):
+                return
+            misses = 0 if self._works else misses + 1
+        faulthandler.dump_traceback(file=2)
+        os._exit(1)
+
+    def _look(self) -> None:
+        """See whether a thread was free, or given back.  Runs on the loop."""
+        borrowers = set(self._threads.statistics().borrowers)
+        self._held &= borrowers
+        if len(self._held) < self._threads.total_tokens:
+            self._held, self._works = borrowers, True
 
 
 def listen(host: str, port: int) -> socket.socket:

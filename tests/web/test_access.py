@@ -54,7 +54,14 @@ def test_a_proxy_that_asks_itself_is_answered_and_nobody_else(tmp_path: Path) ->
     assert client.get("/system", headers=headers).status_code == 303
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(f"X-Forwarded-{each}" for each in ("For", "Host", "Proto", "Prefix")),
+        *("Forwarded", "Via", "X-Real-IP", "X-Ingress-Path", "X-Original-URL"),
+        *("CF-Connecting-IP", "True-Client-IP", "X-Envoy-External-Address"),
+    ],
+)
 def test_a_proxy_that_nobody_named_leads_nobody_to_it(
     tmp_path: Path, header: str
 ) -> None:
@@ -92,7 +99,7 @@ def test_a_page_that_had_a_password_never_opens_without_one(
     assert client.get("/system").status_code == 200
 
 
-def test_a_page_opened_without_a_password_locks_for_good_once_there_is_one(
+def test_a_page_opened_without_a_password_stays_locked_until_it_starts_again(
     tmp_path: Path,
 ) -> None:
     context = make_context(tmp_path)
@@ -103,6 +110,8 @@ def test_a_page_opened_without_a_password_locks_for_good_once_there_is_one(
     for path in context.password_files.values():
         path.unlink()
     assert client.get("/system").status_code == 503
+    again = WebClient(build_app(context))
+    assert again.get("/system").status_code == 200
 
 
 def test_a_password_that_changes_while_it_is_hashed_opens_nothing(

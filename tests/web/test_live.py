@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from monitor.web import live
-from monitor.web.live import LiveFeed, Visitor
+from monitor.web.live import LiveFeed
+from monitor.web.viewers import Viewer, Visitor
 
 Line = dict[str, Any]
 
@@ -99,7 +100,7 @@ def browser(
     return Browser(feed.stream(viewer, last_id))
 
 
-def place(feed: LiveFeed) -> live.Viewer:
+def place(feed: LiveFeed) -> Viewer:
     viewer = feed.admit(frozenset(), frozenset(), ANYBODY)
     assert viewer is not None
     return viewer

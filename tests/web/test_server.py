@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -200,49 +201,96 @@ def test_an_address_of_every_network_is_named_as_others_reach_it(host: str) -> N
         assert reachable(chosen) == chosen
 
 
-HUNG = """
-import sys, time
+PAGE = """
+import re, sys, time
 from pathlib import Path
 import monitor.web.server as server
 from monitor.web.app import build_app
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.support.web import make_context
 
 server.HANG_SECONDS = 1.0
 app = build_app(make_context(Path(sys.argv[1])))
-KIND = sys.argv[2]
 
 async def hang_loop(request):
     time.sleep(60)
 
+async def hang_interpreter(request):
+    re.match("(a+)+$", "a" * 40 + "b")
+
 def hang_threads(request):
     time.sleep(60)
 
-app.guard._app.router.routes.insert(0, Route("/hang", globals()[KIND]))
+def slow(request):
+    time.sleep(0.4)
+    return PlainTextResponse("done")
+
+for it in (hang_loop, hang_interpreter, hang_threads, slow):
+    app.guard._app.router.routes.insert(0, Route("/" + it.__name__, it))
 listener = server.listen("127.0.0.1", 0)
 print(listener.getsockname()[1], flush=True)
 server.serve(app, listener)
 """
 
 
-@pytest.mark.parametrize(("kind", "requests"), [("hang_loop", 1), ("hang_threads", 45)])
-def test_a_page_that_hangs_ends_so_that_it_is_started_again(
-    tmp_path: Path, kind: str, requests: int
-) -> None:
-    page = subprocess.Popen(
-        [sys.executable, "-c", HUNG, str(tmp_path), kind],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that serves a page, and ends if it hangs for a second."""
+    command = [sys.executable, "-c", PAGE, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as page:
+        yield page
+        page.kill()
+
+
+def begin(page: subprocess.Popen[str]) -> int:
+    """Wait until it answers; return its port."""
     assert page.stdout is not None
+    port = int(page.stdout.readline())
+    assert get(port, "/login") in (200, 303)
+    return port
+
+
+@pytest.mark.parametrize(
+    ("kind", "requests", "status"),
+    [
+        ("hang_loop", 1, 1),
+        ("hang_threads", 45, 1),
+        ("hang_interpreter", 1, -signal.SIGPROF),
+    ],
+)
+def test_a_page_that_hangs_ends_so_that_it_is_started_again(
+    page: subprocess.Popen[str], kind: str, requests: int, status: int
+) -> None:
+    port = begin(page)
     with contextlib.ExitStack() as stack:
-        stack.callback(page.kill)
-        port = int(page.stdout.readline())
-        assert get(port, "/login") in (200, 303)
         for _ in range(requests):
             client = stack.enter_context(connect(port))
-            client.sendall(b"GET /hang HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            head = f"GET /{kind} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            client.sendall(head.encode())
         _, said = page.communicate(timeout=30)
-    assert page.returncode == 1
+    assert page.returncode == status
     assert kind in said, "the stack of what hangs"
+
+
+def test_a_page_that_was_stopped_goes_on(page: subprocess.Popen[str]) -> None:
+    port = begin(page)
+    for _ in range(2):
+        page.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        page.send_signal(signal.SIGCONT)
+        time.sleep(0.2)
+        assert get(port, "/login") in (200, 303)
+
+
+def test_a_page_with_more_requests_than_threads_goes_on(
+    page: subprocess.Popen[str],
+) -> None:
+    port = begin(page)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(port)) for _ in range(160)]
+        for client in clients:
+            client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for client in clients:
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
