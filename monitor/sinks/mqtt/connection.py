@@ -13,6 +13,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config.outputs import BrokerSettings
 from monitor.sinks.alerts.secrets import read_secret, tls_context
+from monitor.sinks.mqtt.topics import is_topic
 
 CONNECT_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 30
@@ -130,6 +131,8 @@ class BrokerConnection:
         """Send messages; `wait_acknowledged` waits until the broker has them."""
         assert self._client is not None, "publish before open"
         for each in messages:
+            if not is_topic(each.topic):
+                continue  # a stranger's; ours are checked where they are configured
             self._published += 1
             self._client.publish(each.topic, each.payload, qos=1, retain=each.retain)
 

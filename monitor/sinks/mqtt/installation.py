@@ -14,7 +14,8 @@ from urllib.parse import unquote
 from monitor.private_files import read_regular, write_private
 from monitor.sinks.mqtt.connection import BrokerConnection, Message
 from monitor.sinks.mqtt.discovery import discovery_topic, former_discovery
-from monitor.sinks.mqtt.topics import OFF, ON, ONLINE, Topics
+from monitor.sinks.mqtt.topics import OFF, ON, ONLINE, Topics, is_topic
+from monitor.text import name_problem
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ CLAIM_SECONDS = 1.0
 
 MOST_BYTES = 2**24
 """Limit of the file, which lists the topics of each label."""
+
+MOST_LEFT = 10_000
+"""Limit of the topics that others have left, which go into the file."""
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -67,6 +71,7 @@ def read_installation(folder: Path, machine_id: Path = MACHINE_ID) -> Installati
             {
                 str(topic): {str(key): str(kind) for key, kind in components.items()}
                 for topic, components in facts["retained"].items()
+                if is_topic(str(topic))
             },
         )
     except FileNotFoundError:
@@ -74,7 +79,7 @@ def read_installation(folder: Path, machine_id: Path = MACHINE_ID) -> Installati
     except _DAMAGE as error:
         logger.warning("%s cannot be read, a new one begins: %s", folder / FILE, error)
     else:
-        if found.machine == machine and re.fullmatch(r"[0-9a-f]{12}", found.id):
+        if found.machine == machine and _is_id(found.id) and _is_prefix(found.prefix):
             return found
     return Installation(token_hex(6), machine)
 
@@ -103,52 +108,70 @@ def claim_prefix(
 ) -> Installation:
     """Take `topic` as prefix, or, if another monitor has it, one with the id appended.
 
-    The retained topic PREFIX/installation holds the id of the one that has it.  One
-    that is not online loses it to an installation that is new, as a machine that was
-    set up again.  What it or an earlier version has left on the broker is added to the
-    topics that are retained.
+    The retained topic PREFIX/installation holds the id of the one that has it; what is
+    no id counts for nothing.  One that is not online loses it to an installation that
+    is new, as a machine that was set up again, and to one that had it before.  What it
+    or an earlier version has left on the broker is added to the topics that are
+    retained.
 
     Raises:
         BrokerError: The connection is lost.
     """
-    own = f"{topic}-{installation.id}"
-    if installation.prefix == own:
-        return installation
-    topics, is_new = Topics(topic), installation.prefix != topic
-    former = Topics(installation.prefix or topic).installation
+    own, before = f"{topic}-{installation.id}", installation.prefix
+    topics, is_new = Topics(topic), before not in (topic, own)
+    former = Topics(before or topic).installation
     connection.subscribe(
         topics.installation, topics.availability, topics.every_label, former
     )
     received = connection.wait_received(
-        lambda got: not is_new and got.get(topics.installation) == installation.id,
-        seconds,
+        lambda got: before == topic and _holder(got, former) == installation.id, seconds
     )
-    if received.get(former, "") not in ("", installation.id):
+    if before != topic and _holder(received, former) not in ("", installation.id):
         # Another monitor has taken the former prefix over, and what is below it.
-        installation = _without(installation, installation.prefix)
-    claim = received.get(topics.installation)
+        installation = _without(installation, before)
+    claim = _holder(received, topics.installation)
     holder = claim or installation.id
     left: Retained = {}
-    if is_new and (not claim or received.get(topics.availability) != ONLINE):
-        left = _left_by_others(received, topic, discovery_prefix, holder)
+    may_take = before != own and received.get(topics.availability) != ONLINE
+    if not claim or may_take:
+        if is_new:
+            left = _left_by_others(received, topic, discovery_prefix, holder)
         holder = installation.id
     if holder == installation.id:
         connection.publish([Message(topics.installation, holder, retain=True)])
         if claim != holder:
             # Of two that claim it at the same time, the broker's last one has it.
             received = connection.wait_received(lambda _: False, seconds)
-            holder = received.get(topics.installation, holder)
+            holder = _holder(received, topics.installation) or holder
     if holder == installation.id:
         retained = {**left, **installation.retained}
         return replace(installation, prefix=topic, retained=retained)
-    logger.warning(
-        "the topic %s belongs to another monitor on this broker (installation %s), so "
-        "this one publishes under %s; mqtt.topic gives it another name",
-        topic,
-        holder,
-        own,
-    )
+    if before != own:
+        logger.warning(
+            "the topic %s belongs to another monitor on this broker (installation %s), "
+            "so this one publishes under %s; mqtt.topic gives it another name",
+            topic,
+            holder,
+            own,
+        )
     return replace(_without(installation, topic), prefix=own)
+
+
+def _holder(received: Mapping[str, str], topic: str) -> str:
+    """Id of the installation that has a prefix; empty: none.
+
+    Anybody who may publish on the broker may have written there.
+    """
+    text = received.get(topic, "")
+    return text if _is_id(text) else ""
+
+
+def _is_id(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{12}", text) is not None
+
+
+def _is_prefix(text: str) -> bool:
+    return not text or is_topic(text)
 
 
 def _without(installation: Installation, prefix: str) -> Installation:
@@ -171,6 +194,8 @@ def _left_by_others(
         if len(levels) != 3 or levels[1] != "label" or payload not in (ON, OFF):
             continue
         source, label = levels[0], unquote(levels[2])
+        if name_problem(source) or name_problem(label) or len(left) > MOST_LEFT:
+            continue  # not a monitor's
         gone = Topics(topic).of(source, [label])
         if discovery_prefix is not None:
             gone.append(discovery_topic(discovery_prefix, holder))

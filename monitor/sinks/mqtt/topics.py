@@ -1,10 +1,16 @@
 """The MQTT topics of one monitor."""
 
+import re
 from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"
+
+_NEVER = re.compile("[+#\0-\x1f\x7f-\x9f\ud800-\udfff]")
+
+MOST_LETTERS = 10_000
+"""Limit of a topic, far from that of the protocol: 65,535 bytes."""
 
 
 class Topics:
@@ -111,6 +117,13 @@ class Topics:
             self.mute,
             *(self.sensitivity(label) for label in labels),
         ]
+
+
+def is_topic(text: str) -> bool:
+    """Whether a broker takes messages at it: no wildcard, and not too long."""
+    return (
+        text.isprintable() and 0 < len(text) <= MOST_LETTERS and not {*"+#"} & {*text}
+    )
 
 
 def request(topic: str) -> str:

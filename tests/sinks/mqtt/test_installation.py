@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,85 @@ def test_a_damaged_file_begins_anew(tmp_path: Path, text: str) -> None:
     found = read_installation(tmp_path, tmp_path / "none")
     assert found == Installation(found.id, "")
     assert len(found.id) == 12
+
+
+@contextmanager
+def planted(broker: Broker, retained: dict[str, str]) -> Iterator[None]:
+    """Retained messages of somebody else."""
+    with subscribed(broker) as subscriber:
+        for topic, text in retained.items():
+            subscriber.publish(topic, text)
+        wait_until(lambda: set(retained) <= set(subscriber.newest()))
+        yield
+
+
+@needs_mosquitto
+@pytest.mark.parametrize(
+    "retained",
+    [
+        {"sound-monitor/installation": "a/#", "sound-monitor/x/label/y": "ON"},
+        {f"sound-monitor/x/label/{'é' * 15_000}": "ON"},
+        {f"sound-monitor/{'x' * 60_000}/label/y": "ON"},
+    ],
+)
+def test_what_strangers_have_retained_is_no_topic_of_ours(
+    tmp_path: Path, retained: dict[str, str]
+) -> None:
+    with running_broker(tmp_path) as broker, planted(broker, retained):
+        with settled(broker) as (sink, _):
+            found = read_installation(tmp_path / "state")
+            sink.report(statistics("street"))
+        assert found.prefix == "sound-monitor"
+        assert kept(broker)["sound-monitor/installation"] == found.id
+    assert max(map(len, found.retained)) < 1000
+
+
+@needs_mosquitto
+def test_topics_in_the_file_that_no_broker_takes_are_left_out(tmp_path: Path) -> None:
+    bad = ("a/#", "", "a\0b", "\ud800", "x" * 70_000, f"a{'é' * 30_000}")
+    folder = tmp_path / "state"
+    folder.mkdir()
+    installation = read_installation(folder)
+    retained: dict[str, dict[str, str]] = {topic: {} for topic in (*bad, SIREN)}
+    write_installation(folder, replace(installation, retained=retained))
+    assert list(read_installation(folder).retained) == [SIREN]
+    with running_broker(tmp_path) as broker, settled(broker) as (sink, _):
+        sink._connection.publish([Message(topic, "") for topic in bad])
+        sink.report(statistics("street"))
+        assert sink._connection.is_connected
+
+
+@needs_mosquitto
+@pytest.mark.parametrize(
+    ("claim", "available"), [("evil", "online"), ("0123456789ab", "offline")]
+)
+def test_topics_that_nobody_took_over_are_kept(
+    tmp_path: Path, claim: str, available: str
+) -> None:
+    with running_broker(tmp_path) as broker:
+        with settled(broker):
+            pass
+        stolen = {"sound-monitor/installation": claim, ONLINE: available}
+        with planted(broker, stolen), settled(broker):
+            retained = kept(broker)
+    installation = read_installation(tmp_path / "state")
+    assert retained["sound-monitor/installation"] == installation.id
+    assert retained[ONLINE] == "online"
+    assert not [topic for topic in retained if topic.startswith("sound-monitor-")]
+
+
+@needs_mosquitto
+def test_the_wanted_topic_is_tried_again_at_each_start(tmp_path: Path) -> None:
+    claim = "sound-monitor/installation"
+    with running_broker(tmp_path) as broker:
+        with (
+            planted(broker, {claim: "0123456789ab", ONLINE: "online"}),
+            settled(broker),
+        ):
+            assert any(it.startswith("sound-monitor-") for it in kept(broker))
+        with settled(broker):
+            assert any(it.startswith("sound-monitor-") for it in kept(broker))
+        with planted(broker, {claim: ""}), settled(broker):
+            retained = kept(broker)
+    assert retained[SIREN] == "OFF"
+    assert not [topic for topic in retained if topic.startswith("sound-monitor-")]
