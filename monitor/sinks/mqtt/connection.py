@@ -1,14 +1,19 @@
 """A connection to an MQTT broker, on paho's own thread."""
 
 import contextlib
+import logging
+import math
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config.outputs import BrokerSettings
@@ -24,6 +29,19 @@ MAX_RECONNECT_SECONDS = 60
 MAX_RECEIVED = 10_000
 """Bound on the messages that are kept, whatever the broker sends."""
 
+MAX_PACKET_BYTES = 2**17
+"""A broker of MQTT 5 leaves out larger ones, from whoever may publish on it."""
+
+MAX_IN_FLIGHT = 20
+"""Messages that are sent before the first of them is acknowledged."""
+
+UNSUPPORTED = "Unsupported protocol version"
+
+HEADER_BYTES = 20
+"""More than a packet has beside topic and payload."""
+
+logger = logging.getLogger(__name__)
+
 
 class BrokerError(Exception):
     """The broker cannot be reached, refuses, or has gone; a retry may help."""
@@ -31,17 +49,20 @@ class BrokerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message, which is published with QoS 1."""
+    """A message."""
 
     topic: str
     payload: str | bytes
     retain: bool = False
+    qos: int = 1
+    """1: sent until the broker acknowledges it; 0: sent once, if there is one."""
 
 
 class BrokerConnection:
     """One connection at a time to one broker; used by one thread, except for `cancel`.
 
-    `open` connects once; `start` connects in the background, again and again.
+    It speaks MQTT 5, and 3.1.1 with a broker that does not.  `open` connects once;
+    `start` connects in the background, again and again.
     """
 
     is_connected = False
@@ -81,7 +102,18 @@ class BrokerConnection:
         self.client_id = client_id
         self._client: paho.Client | None = None
         self._changed = threading.Condition()
+        self._protocol = MQTTProtocolVersion.MQTTv5
+        self._most_bytes = math.inf
+        """Largest packet that the broker takes."""
+
+        self._in_flight = MAX_IN_FLIGHT
+        """Number of messages that it takes at a time, for the next client."""
+
+        self._has_warned = False
         self._published = self._acknowledged = 0
+        self._sent_once: set[int] = set()
+        """Ids of the packets of QoS 0 that are not written yet."""
+
         self._received: dict[str, str] = {}
         self._filters: Sequence[str] = ()
         """Subscribed to with each connection in the background."""
@@ -94,7 +126,7 @@ class BrokerConnection:
 
     @property
     def unacknowledged(self) -> int:
-        """Number of messages without an acknowledgement.
+        """Number of messages of QoS 1 without an acknowledgement.
 
         With `start`, those of a lost connection are sent again over the next one.
         """
@@ -106,10 +138,18 @@ class BrokerConnection:
         Raises:
             BrokerError: It did not.
         """
+        try:
+            self._open(seconds)
+        except BrokerError as error:
+            if UNSUPPORTED not in str(error):
+                raise
+            self._open(seconds)
+
+    def _open(self, seconds: float) -> None:
         client = self._new_client(reconnects=False, will=None)
         client.connect_timeout = min(seconds, CONNECT_SECONDS)
         try:
-            client.connect(*self._settings.place, keepalive=KEEP_ALIVE_SECONDS)
+            client.connect(*self._settings.place, **self._options())
         except OSError as error:
             raise BrokerError(self._explain(error)) from None
         client.loop_start()
@@ -124,22 +164,55 @@ class BrokerConnection:
         client = self._new_client(reconnects=True, will=will)
         self._filters = filters
         client.reconnect_delay_set(1, MAX_RECONNECT_SECONDS)
-        client.connect_async(*self._settings.place, keepalive=KEEP_ALIVE_SECONDS)
+        client.connect_async(*self._settings.place, **self._options())
         client.loop_start()
 
-    def publish(self, messages: Iterable[Message]) -> None:
-        """Send messages; `wait_acknowledged` waits until the broker has them."""
+    def publish(self, messages: Iterable[Message]) -> bool:
+        """Send messages; `wait_acknowledged` waits until the broker has them.
+
+        Returns:
+            Whether the broker takes all of them.  One of an invalid topic or that is
+            too large is left out: the broker would end the connection.
+        """
         assert self._client is not None, "publish before open"
+        takes_all = True
         for each in messages:
-            if not is_topic(each.topic):
-                continue  # a stranger's; ours are checked where they are configured
-            self._published += 1
-            self._client.publish(each.topic, each.payload, qos=1, retain=each.retain)
+            if not is_topic(each.topic) or not self._takes(each):
+                takes_all = False
+            elif each.qos == 0:
+                with self._changed:
+                    sent = self._client.publish(each.topic, each.payload, qos=0)
+                    if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                        self._sent_once.add(sent.mid)
+            else:
+                self._published += 1
+                self._client.publish(
+                    each.topic, each.payload, qos=1, retain=each.retain
+                )
+        return takes_all
+
+    def _takes(self, message: Message) -> bool:
+        payload = message.payload
+        text = payload.encode() if isinstance(payload, str) else payload
+        size = len(message.topic.encode()) + len(text) + HEADER_BYTES
+        if size > self._most_bytes and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s takes messages of %d bytes at most: one of %d bytes at %s is not "
+                "published, nor are others that are too large",
+                self.target,
+                self._most_bytes,
+                size,
+                message.topic,
+            )
+        return size <= self._most_bytes
 
     def subscribe(self, *filters: str) -> None:
         """Ask for messages, which `wait_received` returns."""
         assert self._client is not None, "subscribe before open"
-        self._client.subscribe([(each, 1) for each in filters])
+        # With QoS 1, mosquitto 2.0 keeps the place of what is too large for us, and
+        # sends nothing any more after 20 of them.
+        self._client.subscribe([(each, 0) for each in filters])
 
     def take_received(self) -> dict[str, str]:
         """Return the newest payload of each topic since the last call."""
@@ -197,7 +270,13 @@ class BrokerConnection:
         self.is_connected, self.problem, self._received = False, "", {}
         self._filters = ()
         version = CallbackAPIVersion.VERSION2
-        client = paho.Client(version, self.client_id, reconnect_on_failure=reconnects)
+        client = paho.Client(
+            version,
+            self.client_id,
+            protocol=self._protocol,
+            reconnect_on_failure=reconnects,
+        )
+        client.max_inflight_messages_set(self._in_flight)
         if self._settings.username is not None:
             client.username_pw_set(self._settings.username, self._password)
         if self._tls is not None:
@@ -205,29 +284,51 @@ class BrokerConnection:
         if will is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         # These are called on paho's thread.
-        client.on_connect = lambda *facts: self._take_answer(facts[3])
+        client.on_connect = lambda *facts: self._take_answer(*facts[3:])
         client.on_connect_fail = lambda *_: self._fail(self._explain(sys.exception()))
-        client.on_disconnect = lambda *_: self._lose()
-        client.on_publish = lambda *_: self._acknowledge()
+        client.on_disconnect = lambda *facts: self._lose(*facts[2:4])
+        client.on_publish = lambda *facts: self._acknowledge(facts[2])
         client.on_message = lambda *facts: self._receive(facts[2])
         self._client = client
         return client
 
-    def _take_answer(self, code: ReasonCode) -> None:
+    def _options(self) -> dict[str, Any]:
+        """Options of the first packet."""
+        options: dict[str, Any] = {"keepalive": KEEP_ALIVE_SECONDS}
+        if self._protocol is MQTTProtocolVersion.MQTTv5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.MaximumPacketSize = MAX_PACKET_BYTES
+            options |= {"clean_start": True, "properties": properties}
+        return options
+
+    def _take_answer(self, code: ReasonCode, properties: Properties | None) -> None:
         if code.is_failure:
+            if code == UNSUPPORTED:
+                self._change_protocol()
             self._fail(f"{self.target} refuses: {code}")
             return
+        self._most_bytes = getattr(properties, "MaximumPacketSize", math.inf)
+        most = getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT)
+        self._in_flight = min(most, MAX_IN_FLIGHT)
         if self._filters:
             self.subscribe(*self._filters)
         with self._changed:
             self.is_connected, self.problem = True, ""
             self.connections += 1
+            self._sent_once.clear()
             self._changed.notify_all()
 
-    def _lose(self) -> None:
+    def _change_protocol(self) -> None:
+        """Speak the other version with the next client."""
+        versions = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+        self._protocol = versions[self._protocol is versions[0]]
+
+    def _lose(self, flags: paho.DisconnectFlags, code: ReasonCode) -> None:
         if self.is_connected:
-            self._fail(f"{self.target}: the connection was lost")
+            reason = f": {code}" if flags.is_disconnect_packet_from_server else ""
+            self._fail(f"{self.target}: the connection was lost{reason}")
         elif not self.problem:  # else the reason is known
+            self._change_protocol()  # a broker that does not know it may say nothing
             self._fail(f"{self.target} did not accept the connection")
 
     def _fail(self, problem: str) -> None:
@@ -245,9 +346,12 @@ class BrokerConnection:
                 self._received[message.topic] = text
                 self._changed.notify_all()
 
-    def _acknowledge(self) -> None:
+    def _acknowledge(self, packet: int) -> None:
         with self._changed:
-            self._acknowledged += 1
+            if packet in self._sent_once:
+                self._sent_once.remove(packet)
+            else:
+                self._acknowledged += 1
             self._changed.notify_all()
 
     def _explain(self, error: BaseException | None) -> str:

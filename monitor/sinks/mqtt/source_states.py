@@ -5,6 +5,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from monitor.records import EVERY_SOURCE, Event, Onset, ScoreFrame, Timed
@@ -18,6 +19,9 @@ MOST_WAITING = 100
 
 WAITING_SECONDS = 60.0
 """Longest time that they wait: an automation is not to act on what is long over."""
+
+MOST_PICTURE_BYTES = 2**20
+"""Larger ones are not published."""
 
 
 class SourceStates:
@@ -136,8 +140,13 @@ class SourceStates:
             self.set(self._topics.today(source), json.dumps(facts))
 
     def report_picture(self, source: str, png: bytes) -> None:
-        """Take the spectrogram of a clip."""
-        message = Message(self._topics.picture(source), png)
+        """Take the spectrogram of a clip.
+
+        It is sent once: a broker that does not take its size may end the connection.
+        """
+        if len(png) > MOST_PICTURE_BYTES:
+            return
+        message = Message(self._topics.picture(source), png, qos=0)
         with self._lock:
             self._pictures[source] = (self._now(), message)
 
@@ -182,7 +191,7 @@ class SourceStates:
         ]
         since = self._now() - WAITING_SECONDS
         return messages + [
-            Message(f"{prefix}{message.topic}", message.payload)
+            replace(message, topic=f"{prefix}{message.topic}")
             for at, message in waiting
             if at >= since
         ]

@@ -324,8 +324,8 @@ class MqttStates(Sink):
         if self._connection.connections >= self._suspicious:
             self._suspicious = math.inf
             logger.warning(
-                "%s accepts each connection and soon closes it: if another monitor has "
-                "a copy of %s, delete that there",
+                "%s accepts each connection and soon closes it: a message may be too "
+                "large for it, or another monitor has a copy of %s: delete that there",
                 self._connection.target,
                 self._state_dir / FILE,
             )

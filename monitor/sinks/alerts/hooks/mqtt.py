@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from monitor.config.outputs import MqttAlertSettings
 from monitor.sinks.alerts.alert import Alert
-from monitor.sinks.alerts.hooks import Delivered, Outcome, Retry
+from monitor.sinks.alerts.hooks import Delivered, Outcome, Refused, Retry
 from monitor.sinks.mqtt.connection import BrokerConnection, BrokerError, Message
 
 
@@ -32,7 +32,8 @@ class Mqtt:
         payload = json.dumps(dict(alert.body), allow_nan=False)
         try:
             self._connection.open(self.total_seconds)
-            self._connection.publish([Message(self._topic, payload)])
+            if not self._connection.publish([Message(self._topic, payload)]):
+                return Refused("the broker takes no message of this size")
             self._connection.wait_acknowledged(until - time.monotonic())
         except BrokerError as error:
             return Retry(str(error))
