@@ -134,6 +134,7 @@ def _mqtt(context: ServiceContext) -> Sink | None:
         context.commands or (lambda *_: {}),
         [rule.name for rule in config.alerts],
         context.mutes,
+        context.clock.utc,
         {label: sensitivity_of(label) for label in every_label(context.labels)},
     )
     states = MqttStates(

@@ -1,16 +1,14 @@
 """What subscribers of the broker may ask for: to mute alerts, and a sensitivity."""
 
-import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from monitor.errors import SoundMonitorError
 from monitor.sinks.mqtt.topics import OFF, ON, Topics
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_requests import Commands
-
-logger = logging.getLogger(__name__)
 
 MUTE_SECONDS = 86_400
 """Duration of a mute: one that was forgotten ends by itself."""
@@ -30,6 +28,9 @@ class Requests:
     mutes: Callable[[], Sequence[Document]]
     """The mutes that there are."""
 
+    now: Callable[[], datetime]
+    """The wall clock."""
+
     sensitivities: Mapping[str, float]
     """Sensitivity of each label that is reported."""
 
@@ -41,10 +42,11 @@ class Requests:
         muted = {str(mute["rule"]) for mute in self.mutes()}
         return ON if self.rules and muted.issuperset(self.rules) else OFF
 
-    def answer(self, topics: Topics, topic: str, payload: str) -> None:
+    def answer(self, topics: Topics, topic: str, payload: str) -> str:
         """Do what a message asks for; it may take some seconds.
 
-        What is wrong or not allowed is logged and changes nothing.
+        Returns:
+            Why it changed nothing; empty if it was done.
         """
         label = topics.label_of_request(topic)
         try:
@@ -53,14 +55,24 @@ class Requests:
             else:
                 self._change(label, payload)
         except SoundMonitorError as error:
-            logger.warning("a message at %.200s changed nothing: %s", topic, error)
+            return f"a message at {topic:.200} changed nothing: {error}"
+        return ""
 
     def _mute(self, payload: str) -> None:
         if "mute" not in self.allowed or payload not in (ON, OFF):
             raise SoundMonitorError("it must be ON or OFF, and mqtt.may_change hold it")
+        if not self.rules:
+            raise SoundMonitorError("the configuration has no alerts to mute")
         seconds = MUTE_SECONDS if payload == ON else 0
+        end = self.now() + timedelta(seconds=seconds)
+        longer = {
+            mute["rule"]
+            for mute in self.mutes()
+            if payload == ON and datetime.fromisoformat(str(mute["until"])) > end
+        }
         for rule in self.rules:
-            self.commands("mute", {"rule": rule, "seconds": seconds})
+            if rule not in longer:
+                self.commands("mute", {"rule": rule, "seconds": seconds})
 
     def _change(self, label: str, payload: str) -> None:
         try:

@@ -61,6 +61,9 @@ STEADY_SECONDS = 10.0
 SHORT_CONNECTIONS = 10
 """So many that do not last hardly have their reason in the network."""
 
+REJECTED_SECONDS = 60.0
+"""Shortest time between log lines about requests that changed nothing."""
+
 CLOSE_SECONDS = 0.4
 """Time at the end for the last states."""
 
@@ -125,6 +128,9 @@ class MqttStates(Sink):
         self._connected_at = -math.inf
         self._suspicious: float = SHORT_CONNECTIONS
         """Number of connections that is suspicious, if none of them is steady."""
+
+        self._rejected_at, self._rejected = -math.inf, 0
+        """Time of the latest log line of a request, and the requests since then."""
 
         self._served = 0
         """The number of the newest connection that has got everything."""
@@ -194,6 +200,8 @@ class MqttStates(Sink):
         if connection.is_connected:
             self._leave(topics, offline)
         connection.close()
+        # What came before the end is answered after it: a new connection may be there.
+        self._take_requests(topics)
 
     @property
     def _may_change(self) -> bool:
@@ -204,9 +212,21 @@ class MqttStates(Sink):
         if not self._may_change:
             return
         for topic, payload in self._connection.take_received().items():
-            self._requests.answer(topics, topic, payload)
+            self._log_rejected(self._requests.answer(topics, topic, payload))
         if (mute := self._requests.mute) is not None:
             self._states.set(Topics("").mute, mute)
+
+    def _log_rejected(self, reason: str) -> None:
+        """Log why a request changed nothing, and count those that come soon after."""
+        if not reason:
+            return
+        now = self._clock.monotonic()
+        if now - self._rejected_at < REJECTED_SECONDS:
+            self._rejected += 1
+            return
+        more = f" (and {self._rejected} more before)" if self._rejected else ""
+        logger.warning("%s%s", reason, more)
+        self._rejected_at, self._rejected = now, 0
 
     def _count_today(self) -> None:
         """Count the events of the day, as often as levels are published."""

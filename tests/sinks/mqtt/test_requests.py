@@ -1,5 +1,6 @@
 """What subscribers of a real MQTT broker may ask for."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.support.broker import (
     subscribed,
     wait_until,
 )
+from tests.support.clock import FakeClock
 
 
 @needs_mosquitto
@@ -26,7 +28,8 @@ def test_subscribers_may_mute_and_change_a_sensitivity_if_they_are_allowed(
     def do(name: str, arguments: Mapping[str, Any]) -> Document:
         done.append((name, dict(arguments)))
         if name == "mute":
-            mutes[:] = [{"rule": arguments["rule"]}] if arguments["seconds"] else []
+            mute = {"rule": arguments["rule"], "until": "2026-11-24T06:00:00.000Z"}
+            mutes[:] = [mute] if arguments["seconds"] else []
         return {}
 
     mute, sensitivity = "sound-monitor/mute", "sound-monitor/label/siren/sensitivity"
@@ -77,3 +80,85 @@ def test_nothing_is_changed_that_the_configuration_does_not_allow(
         wait_until(lambda: "mute/set changed nothing" in caplog.text)
     assert done == []
     assert "sound-monitor/mute" not in subscriber.newest()
+
+
+@needs_mosquitto
+def test_wrong_requests_are_logged_once_a_minute_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, wrong = FakeClock(), "sound-monitor/label/{}/sensitivity/set"
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(broker, may_change=["sensitivity"], clock=clock) as sink,
+    ):
+        subscriber.wait_for(ONLINE, "online")
+        for number in range(500):
+            subscriber.publish(wrong.format(number), "1")
+        wait_until(lambda: sink._rejected == 499)
+        clock.advance(60)
+        subscriber.publish(wrong.format("last"), "1")
+        wait_until(lambda: "last/sensitivity/set changed nothing" in caplog.text)
+    assert caplog.text.count("changed nothing") == 2
+    assert "(and 499 more before)" in caplog.text
+
+
+@needs_mosquitto
+def test_a_request_that_came_just_before_the_end_is_done(tmp_path: Path) -> None:
+    done: list[str] = []
+    first, go_on = threading.Event(), threading.Event()
+
+    def do(name: str, arguments: Mapping[str, Any]) -> Document:
+        done.append(arguments["label"])
+        first.set()
+        assert go_on.wait(10)
+        return {}
+
+    topic = "sound-monitor/label/{}/sensitivity/set"
+    with running_broker(tmp_path) as broker, subscribed(broker) as subscriber:
+        with publishing(broker, may_change=["sensitivity"], commands=do) as sink:
+            subscriber.wait_for(ONLINE, "online")
+            subscriber.publish(topic.format("siren"), "0.7")
+            assert first.wait(10)
+            subscriber.publish(topic.format("dog_bark"), "0.7")
+            wait_until(lambda: sink._connection._received)
+        go_on.set()
+        wait_until(lambda: done == ["siren", "dog_bark"])
+
+
+@needs_mosquitto
+@pytest.mark.parametrize(
+    ("until", "rules", "text", "muted"),
+    [
+        ("2099-01-01T00:00:00.000Z", True, "", 0),  # it is not shortened
+        ("2000-01-01T00:00:00.000Z", True, "", 1),
+        ("", False, "has no alerts to mute", 0),
+    ],
+)
+def test_a_mute_never_shortens_one_and_says_when_there_is_nothing_to_mute(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    until: str,
+    rules: bool,
+    text: str,
+    muted: int,
+) -> None:
+    done: list[str] = []
+    sensitivity = "sound-monitor/label/siren/sensitivity/set"
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(
+            broker,
+            may_change=["mute", "sensitivity"],
+            commands=lambda name, _: done.append(name) or {},
+            mutes=lambda: [{"rule": "night", "until": until}] if until else [],
+            has_rules=rules,
+        ),
+    ):
+        subscriber.wait_for(ONLINE, "online")
+        subscriber.publish("sound-monitor/mute/set", "ON")
+        subscriber.publish(sensitivity, "0.7")
+        wait_until(lambda: "sensitivity" in done)
+    assert done.count("mute") == muted
+    assert text in caplog.text

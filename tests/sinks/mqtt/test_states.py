@@ -45,6 +45,7 @@ def states(
     database: Path | None = None,
     commands: Commands = lambda *_: {},
     mutes: Callable[[], Sequence[Document]] = tuple,
+    has_rules: bool = True,
     **settings: Any,
 ) -> MqttStates:
     section = {"host": "localhost", "port": port, "every_seconds": 10, **settings}
@@ -61,14 +62,16 @@ def states(
         page=None,
     )
     sensitivities = dict.fromkeys(labels, 0.5)
+    clock = clock or FakeClock()
+    rules = ["night"] if has_rules else []
     return MqttStates(
         mqtt,
         described,
-        Requests(mqtt.may_change, commands, ["night"], mutes, sensitivities),
+        Requests(mqtt.may_change, commands, rules, mutes, clock.utc, sensitivities),
         sample_rate=44_100,
         state_dir=folder / "state",
         database=database,
-        clock=clock or FakeClock(),
+        clock=clock,
         environ={},
         claim_seconds=0.2,
     )
