@@ -20,6 +20,9 @@ MOST_WAITING = 100
 WAITING_SECONDS = 60.0
 """Longest time that they wait: an automation is not to act on what is long over."""
 
+UNKNOWN = "None"
+"""Home Assistant takes it for an unknown state."""
+
 MOST_PICTURE_BYTES = 2**20
 """Larger ones are not published."""
 
@@ -138,6 +141,15 @@ class SourceStates:
             own = counts.get(source, {})
             facts: dict[str, Any] = {"events": sum(own.values()), "labels": dict(own)}
             self.set(self._topics.today(source), json.dumps(facts))
+
+    def report_last(self, source: str, label: str | None) -> None:
+        """Take the label of the newest stored onset: others may have been deleted.
+
+        One that goes on may not be stored yet.
+        """
+        labels = (self._topics.label(source, it) for it in self._labels[source])
+        if not any(self._states[topic] == ON for topic in labels):
+            self.set(self._topics.last(source), label or UNKNOWN)
 
     def report_picture(self, source: str, png: bytes) -> None:
         """Take the spectrogram of a clip.

@@ -229,7 +229,7 @@ class MqttStates(Sink):
         self._rejected_at, self._rejected = now, 0
 
     def _count_today(self) -> None:
-        """Count the events of the day, as often as levels are published."""
+        """Read the events of the day and the last, as often as levels are due."""
         if self._database is None or not self._has_reported.is_set():
             return
         self._has_reported.clear()
@@ -238,6 +238,8 @@ class MqttStates(Sink):
         # It does not exist before the first record; the next count may be possible.
         with contextlib.suppress(StoreError), open_to_read(self._database) as reader:
             self._states.report_today(reader.event_counts(midnight))
+            for source in self._described.labels:
+                self._states.report_last(source, reader.newest_label(source))
 
     def _leave(self, topics: Topics, offline: Message) -> None:
         """Publish that nothing is listened to any more."""

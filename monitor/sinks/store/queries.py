@@ -100,6 +100,15 @@ class Reader:
             counts.setdefault(source, {})[label] = count
         return counts
 
+    def newest_label(self, source: str) -> str | None:
+        """Return the label of the latest event or onset of a source."""
+        row = self._connection.execute(
+            "SELECT label FROM events_read WHERE source_name = ? "
+            "ORDER BY at_ms DESC LIMIT 1",
+            (source,),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def events_page(
         self,
         filters: EventFilters,

@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+from monitor.sinks.store.forget import forget
 from tests.sinks.mqtt.test_states import ONLINE, publishing
 from tests.support.broker import (
     needs_mosquitto,
@@ -13,7 +14,7 @@ from tests.support.broker import (
 )
 from tests.support.clock import FakeClock
 from tests.support.store import make_store
-from tests.support.timed import event, onset
+from tests.support.timed import event, onset, statistics
 
 
 @needs_mosquitto
@@ -99,3 +100,27 @@ def test_of_the_pictures_of_an_outage_the_newest_is_published(tmp_path: Path) ->
             with subscribed(broker) as late:
                 late.wait_for(ONLINE, "online")
                 assert topic not in late.newest()
+
+
+@needs_mosquitto
+def test_the_last_sound_is_gone_from_the_broker_after_forget(tmp_path: Path) -> None:
+    path, clock = tmp_path / "events.db", FakeClock()
+    last = "sound-monitor/street/last"
+    store = make_store(path, clock)
+    store.write([event(opened=clock.utc())])
+    store.close()
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(broker, clock=clock, database=path) as sink,
+    ):
+        subscriber.wait_for(last, "siren")
+        forget(path, None, clock.utc() + timedelta(hours=1))
+        clock.advance(10)
+        sink.write([onset(label="dog_bark")])
+        sink.report(statistics("street"))
+        subscriber.wait_for(last, "dog_bark")
+        sink.write([event(label="dog_bark")])
+        clock.advance(10)
+        sink.report(statistics("street"))
+        subscriber.wait_for(last, "None")
