@@ -20,13 +20,16 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tests.support.debian import UnavailableError
+from tests.support.debian import UnavailableError, installed_debian
 from tests.support.endpoint import unused_port
 
 VERSION = "2026.2.3"
 SUITE = "trixie"
 # One of its requirements has no wheel, and is compiled.
-PACKAGES = "python3,python3-venv,python3-dev,gcc,libc6-dev,ca-certificates"
+PACKAGES = (
+    *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev"),
+    "ca-certificates",
+)
 INSTALL_SECONDS = 1200.0
 START_SECONDS = 120.0
 CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
@@ -42,28 +45,18 @@ def installed_home_assistant() -> Path:
     """
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise UnavailableError("needs root and debootstrap")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "sound-monitor-tests" / f"home-assistant-{VERSION}"
-    if folder.exists():
-        return folder
-    new = folder.with_name(f"{folder.name}.{os.getpid()}")
-    new.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _run(
-            *("debootstrap", "--variant=minbase", f"--include={PACKAGES}"),
-            *(SUITE, str(new)),
-        )
-        for file in ("/etc/resolv.conf", "/etc/hosts", f"/{CERTIFICATES}"):
-            if Path(file).exists():
-                shutil.copy(file, new / file[1:])
-        _run("chroot", str(new), "python3", "-m", "venv", "/ha")
-        wanted = (f"homeassistant=={VERSION}", "paho-mqtt==2.1.0")
-        _run("chroot", str(new), "/ha/bin/pip", "install", "-q", *wanted)
-    except UnavailableError:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    new.rename(folder)
-    return folder
+    system = installed_debian(SUITE, PACKAGES)
+    is_installed = system / "ha" / VERSION
+    if is_installed.exists():
+        return system
+    for file in ("/etc/resolv.conf", "/etc/hosts", f"/{CERTIFICATES}"):
+        if Path(file).exists():
+            shutil.copy(file, system / file[1:])
+    _run("chroot", str(system), "python3", "-m", "venv", "/ha")
+    wanted = (f"homeassistant=={VERSION}", "paho-mqtt==2.1.0")
+    _run("chroot", str(system), "/ha/bin/pip", "install", "-q", *wanted)
+    is_installed.touch()
+    return system
 
 
 def _run(*argv: str) -> None:
