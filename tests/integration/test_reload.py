@@ -260,8 +260,8 @@ def test_a_changed_source_is_opened_again_and_the_gap_is_reported(
     with Reloading(tmp_path, {"sources": [source("street", siren_command)]}) as running:
         monitor = running.monitor
         monitor.wait_for_line("siren  began", PATIENCE_SECONDS)
-        other = siren_command.replace("siren.pcm", "copy.pcm")
         pcm = Path(siren_command.split()[-1])
+        other = siren_command.replace(pcm.name, "copy.pcm")
         pcm.with_name("copy.pcm").write_bytes(pcm.read_bytes())
         sentence = running.reload({"sources": [source("street", other)]})
         assert sentence == "sources changed: street"
