@@ -3,11 +3,13 @@
 import re
 
 import httpx
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import DESKTOP, PHONE, Visit
+from tests.browser.conftest import DESKTOP, PHONE, Microphone, Visit
 from tests.support.web_site import Site
 
 FIRST_VIEW_BYTES = 150_000
@@ -141,10 +143,11 @@ def _first_picture(page: Page, address: str) -> float:
 
 @pytest.mark.flaky(reruns=2)
 def test_the_live_picture_is_there_soon_after_the_page(
-    heard: Site, visit: Visit
+    heard: Site, visit: Visit, microphone: Microphone, siren: NDArray[np.float32]
 ) -> None:
     """The columns of the sound, which a script fetches and draws once it has run."""
     page = visit(heard, "/system")
+    microphone.play(siren)  # silence is a picture of one colour
     page.add_init_script(COLUMNS)
     found = []
     for _ in range(3):
