@@ -1,5 +1,6 @@
 """Pages while things go wrong: a killed monitor, hostile names, very many events."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +13,17 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.support.big_store import fill
+from tests.support.source_programs import program
 from tests.support.store import make_store
 from tests.support.timed import event
 from tests.support.web_site import Site, site
 
 MANY = 100_000
+NOISE = """
+while True:
+    put(os.urandom(8820))
+    time.sleep(0.1)
+"""
 HOSTILE = '<img src=x onerror="document.title=1">'
 
 
@@ -24,7 +31,8 @@ HOSTILE = '<img src=x onerror="document.title=1">'
 def test_an_open_page_says_that_the_monitor_is_gone_and_goes_on_with_it(
     visit: Visit,
 ) -> None:
-    with site("sources: [{name: street, input: 'demo:'}]\n") as found:
+    sources = [{"name": "street", "input": f"command:{program(NOISE)}"}]
+    with site(f"sources: {json.dumps(sources)}\n") as found:
         found.start_monitor()
         found.start_web()
         page = visit(found, "/")
