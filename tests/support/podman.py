@@ -23,6 +23,7 @@ LEFT_OUT = (
     *("var/cache/apt", "var/lib/apt/lists", "var/log"),
 )
 RUNTIMES = ("crun", "runc")
+CLOSE_SECONDS = 20.0
 
 
 def find_obstacle() -> str | None:
@@ -134,7 +135,9 @@ class Podman:
     def close(self) -> None:
         """Remove containers, images and volumes."""
         self.try_run("rm", "-af", "-t", "0")
-        # What cleans up after the containers may still use the mount of the storage.
+        # What cleans up after the containers may mount the storage once more.
         mounted = self._folder / "root" / "overlay"
-        subprocess.run(["umount", "--quiet", "--lazy", mounted], check=False)
-        shutil.rmtree(self._folder)
+        until = time.monotonic() + CLOSE_SECONDS
+        while self._folder.exists():
+            subprocess.run(["umount", "--quiet", "--lazy", mounted], check=False)
+            shutil.rmtree(self._folder, ignore_errors=time.monotonic() < until)
