@@ -169,7 +169,7 @@ class Pipeline:
             The records of each source in the order of its samples.
         """
         steps: list[tuple[str, Window | Gap]] = []
-        bridged: list[Gap] = []
+        bridged: set[Gap] = set()
         for source, item in arrivals:
             windower = self._windowers[source]
             windows: list[Window] | None
@@ -179,7 +179,7 @@ class Pipeline:
                 if windows is None:
                     windower.restart(item.stop)
                 else:
-                    bridged.append(item)
+                    bridged.add(item)
             else:
                 windows = windower.push(item)
             steps.extend((source, window) for window in windows or ())

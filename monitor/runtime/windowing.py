@@ -172,16 +172,17 @@ class Windower:
         while self._bridged and self._bridged[0].stop <= (
             gap.stop - self.grid.window_samples
         ):
-            self._bridged.popleft()
-        lost = count + sum(it.stop - it.start for it in self._bridged)
+            left = self._bridged.popleft()
+            self._bridged_samples -= left.stop - left.start
         if (
             gap.reason not in _BRIDGED_REASONS
             or gap.start != self._stop
             or count > before.shape[1]
-            or lost > self._most_bridged
+            or count + self._bridged_samples > self._most_bridged
         ):
             return None
         self._bridged.append(gap)
+        self._bridged_samples += count
         return self.push(Block(gap.start, before[:, : -count - 1 : -1]))
 
     def push(self, block: Block) -> list[Window]:
@@ -222,6 +223,7 @@ class Windower:
         self._channels = channels
         self._before_loss = np.empty((channels, 0), np.float32)
         self._bridged.clear()
+        self._bridged_samples = 0
         self.contiguous_start = self._stop = start
         self.history = WindowHistory()
         self._next_window = self.grid.first_from(start)

@@ -25,8 +25,11 @@ _TIMEOUT_OPTION_FROM = 5
 From then on, a script can have options as well.
 """
 
-_PROTOCOLS = "pipe,rtsp,rtsps,rtp,udp,tcp,tls,http,https,httpproxy,crypto,data"
-"""What a script may open: no files, whatever a playlist asks for."""
+_HTTP_PROTOCOLS = "http,https,httpproxy,tcp,tls,crypto,data"
+"""What a stream by HTTP may open: no files and no ports, whatever it asks for."""
+
+_PROTOCOLS = f"pipe,rtsp,rtsps,rtp,udp,{_HTTP_PROTOCOLS}"
+"""What the script of a camera may open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ def invocation(request: Request, version: int) -> tuple[list[str], bytes]:
     """
     options = _options(request, version)
     if request.secrets:
-        place = ["-f", "concat", "-safe", "0", "-protocol_whitelist", _PROTOCOLS]
+        protocols = _PROTOCOLS if request.is_rtsp else f"pipe,{_HTTP_PROTOCOLS}"
+        place = ["-f", "concat", "-safe", "0", "-protocol_whitelist", protocols]
         place += ["-i", "pipe:0"]
         script = _script(request, options if version >= _TIMEOUT_OPTION_FROM else {})
     else:
@@ -72,6 +76,8 @@ def invocation(request: Request, version: int) -> tuple[list[str], bytes]:
         if request.raw is not None:
             place += ["-f", request.raw.encoding, "-ar", str(request.raw.sample_rate)]
             place += ["-ac", str(request.raw.channels)]
+        if not request.is_rtsp:
+            place += ["-protocol_whitelist", _HTTP_PROTOCOLS]
         place += ["-i", request.url]
         script = b""
     # A playlist would deliver seconds of sound at once.

@@ -25,6 +25,9 @@ _VERSION = 2
 _STATIC_FORMATS = {10: (44_100, 2), 11: (44_100, 1)}
 """Payload types that say rate and channels themselves (RFC 3551)."""
 
+_FIRST_DYNAMIC = 96
+"""Payload types from here on mean what sender and receiver have agreed upon."""
+
 _PACKET_BYTES = 65_536
 _RECEIVE_BYTES = 2**20
 _BLOCK_SECONDS = 0.02
@@ -36,8 +39,8 @@ _LONGEST_LOSS_SECONDS = 10.0
 _OTHER_SENDER_SECONDS = 1.0
 """Silence after which the packets of another sender are taken."""
 
-Sender = tuple[str, int]
-"""Address of the sender, and the number that it has chosen."""
+Sender = tuple[str, int, int, int]
+"""Address of the sender, the number that it has chosen, its rate and its channels."""
 
 
 class PacketReader:
@@ -63,14 +66,18 @@ class PacketReader:
         if first & 0x10 and len(packet) >= begin + 4:  # an extension of the header
             begin += 4 + 4 * int.from_bytes(packet[begin + 2 : begin + 4])
         end = len(packet) - (packet[-1] if first & 0x20 else 0)  # padding
-        rate, channels = _STATIC_FORMATS.get(kind & 0x7F, self._own)
+        kind &= 0x7F
+        if kind not in _STATIC_FORMATS and kind < _FIRST_DYNAMIC:
+            return []  # of another codec
+        rate, channels = _STATIC_FORMATS.get(kind, self._own)
         count = max(0, end - begin) // (2 * channels)
         if count == 0:
             return []
-        if (host, number) != self._sender:
+        sender = host, number, rate, channels
+        if sender != self._sender:
             if self._sender and now - self._heard < _OTHER_SENDER_SECONDS:
                 return []
-            self._sender, self._next = (host, number), stamp
+            self._sender, self._next = sender, stamp
             self.sample_rate, self.channels = rate, channels
         self._heard = now
         ahead = (stamp - self._next + 2**31) % 2**32 - 2**31
@@ -116,6 +123,8 @@ class Udp:
                 raise
         except OSError as error:
             raise SourceError(f"{self.description}: {error.strerror}") from error
+        except UnicodeError:
+            raise SourceError(f"{self.description}: it is no host's name") from None
         return UdpStream(listener, PacketReader(*self._format))
 
 

@@ -62,10 +62,15 @@ def test_a_script_for_version_4_asks_for_tcp_by_the_url() -> None:
 def test_raw_samples_are_described() -> None:
     request = Request("http://esp/pcm", raw=PcmFormat(16_000, 2, "s16le"))
     argv, _ = invocation(request, 5)
-    assert argv[argv.index("-i") - 6 : argv.index("-i") + 1] == [
-        *("-f", "s16le", "-ar", "16000", "-ac", "2"),
-        "-i",
-    ]
+    begin = argv.index("-f")
+    assert argv[begin : begin + 6] == ["-f", "s16le", "-ar", "16000", "-ac", "2"]
+
+
+@pytest.mark.parametrize("secrets", [(), ("secret",)])
+def test_a_server_cannot_have_files_or_ports_opened(secrets: tuple[str, ...]) -> None:
+    argv, _ = invocation(Request("http://radio.example.org/live", secrets), 5)
+    allowed = argv[argv.index("-protocol_whitelist") + 1].split(",")
+    assert not {"file", "rtp", "udp", "rtsp"} & set(allowed)
 
 
 def test_a_playlist_is_read_at_its_own_pace() -> None:

@@ -56,6 +56,20 @@ def test_losses_are_counted_by_the_time_stamp(stamps: list[int], drawing: str) -
     assert read_all([packet(stamp * COUNT) for stamp in stamps]) == drawing
 
 
+@pytest.mark.parametrize("kind", [0, 10, 11, 33])
+def test_packets_of_another_form_among_those_of_a_sender_are_left_out(
+    kind: int,
+) -> None:
+    """Stereo among mono would end the monitor."""
+    packets = [packet(0), packet(COUNT, kind=kind), packet(COUNT), packet(2 * COUNT)]
+    assert read_all(packets) == "###"
+
+
+def test_a_name_that_no_host_can_have_is_waited_for() -> None:
+    with pytest.raises(SourceError, match="no host's name"):
+        Udp("udp:a..b:45004", 16_000, 1).open()
+
+
 def test_the_time_stamp_may_overflow() -> None:
     first = 2**32 - COUNT
     assert read_all([packet(first), packet(0), packet(2 * COUNT)]) == "##-#"
