@@ -16,7 +16,8 @@ PASSWORD = "{password}"  # noqa: S105 - it stands for one
 
 _STREAM = re.compile(r"(rtsp|http)s?:")
 _PASSWORD_QUERY = re.compile(
-    r"[?&](pass(word|wd)?|pwd|token)=(?!\{password\})[^&]", re.IGNORECASE
+    r"[?&][^=&]*(pass|pwd|token|secret|api_?key)[^=&]*=(?!\{password\})[^&]",
+    re.IGNORECASE,
 )
 _UDP = re.compile(
     r"udp:(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):)?(?P<port>\d{1,5})"

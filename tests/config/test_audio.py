@@ -56,6 +56,8 @@ def test_an_impossible_stream_is_rejected(url: str, sentence: str) -> None:
         "rtsp://hunter2@host/live",
         "http://host/live?user=me&password=hunter2",
         "rtsp://host/live?token=hunter2",
+        "http://host/live?a=b&access_token=hunter2",
+        "http://host/live?APIKEY=hunter2",
     ],
 )
 def test_a_password_in_a_url_is_rejected_without_being_shown(url: str) -> None:
