@@ -1,0 +1,1 @@
+"""Many monitors and archives: publishing, collecting, rollouts and Parquet."""

@@ -1,0 +1,148 @@
+"""The Parquet files of archives and of the collector: their columns, their writer."""
+
+Archives and the collector write the same columns, so that one query reads both.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TIME = pa.timestamp("ms", "UTC")
+"""Null where the time of a recording is unknown."""
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+"""A text that many rows share."""
+
+_PLACE: tuple[tuple[str, pa.DataType], ...] = (
+    ("monitor", _NAME),  # null in an archive
+    ("site", _NAME),  # null: none was given
+    ("source", _NAME),
+    ("file", _NAME),  # the recording in an archive; null in the collector
+)
+
+EVENTS = pa.schema(
+    [
+        ("type", _NAME),  # event, gap or health, as in the event log
+        *_PLACE,
+        ("id", pa.string()),
+        ("label", _NAME),
+        ("start", TIME),
+        ("end", TIME),
+        ("start_sample", pa.int64()),
+        ("stop_sample", pa.int64()),
+        ("start_seconds", pa.float64()),
+        ("end_seconds", pa.float64()),
+        ("peak_score", pa.float64()),
+        ("mean_score", pa.float64()),
+        ("level_dbfs", pa.float64()),
+        ("laeq_db", pa.float64()),
+        ("lafmax_db", pa.float64()),
+        ("level_offset_db", pa.float64()),
+        ("end_reason", _NAME),
+        ("top", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float64())]))),
+        ("model", _NAME),
+        ("kind", _NAME),  # these three of health
+        ("state", _NAME),
+        ("detail", pa.string()),
+        ("left_out_seconds", pa.float64()),  # of an overload
+    ]
+)
+"""Events, gaps and health: the keys of schema 1 of the event log, and a few more."""
+
+LEVELS = pa.schema(
+    [
+        *_PLACE,
+        ("start", TIME),
+        ("start_seconds", pa.float64()),
+        ("seconds", pa.float32()),  # length of the hop that the levels are of
+        ("level_dbfs", pa.float32()),
+        ("laeq_db", pa.float32()),
+        ("lafmax_db", pa.float32()),
+    ]
+)
+"""The levels of one hop a row, in 0.01 dB; null where a level is not finite."""
+
+SCORES = pa.schema(
+    [
+        *_PLACE,
+        ("start", TIME),  # of the window
+        ("start_seconds", pa.float64()),
+        ("seconds", pa.float32()),  # length of the window
+        ("labels", _NAME),  # what the scores stand for, joined by commas
+        ("scores", pa.list_(pa.float32())),  # in 0.0001
+    ]
+)
+"""The scores of one window a row; an empty list: it lay below the level gate."""
+
+HOURS = pa.schema(
+    [
+        *_PLACE,
+        ("start", TIME),
+        ("level_offset_db", pa.float64()),
+        ("covered_ms", pa.int64()),
+        ("energy", pa.float64()),
+        ("laeq_db", pa.float64()),
+        ("lafmax_db", pa.float64()),
+        ("format", pa.int32()),
+        ("data", pa.binary()),
+    ]
+)
+"""The levels of a source in an hour, a row as in `level_hours` of the database."""
+
+
+@contextmanager
+def parquet_file(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Write a file beside, and rename it to `path` once the block has ended well.
+
+    The same tables give the same bytes.  The name beside is `.NAME.part`: one writer
+    at a time.
+
+    Raises:
+        OSError: The folder is not there, or the disk is full.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as file:
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                yield writer
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def event_row(
+    record: Mapping[str, object],
+    *,
+    monitor: str | None = None,
+    site: str | None = None,
+    file: str | None = None,
+) -> dict[str, object]:
+    """Make a row of `EVENTS` of a record in schema 1 of the event log."""
+    top = record.get("top")
+    pairs = top if isinstance(top, list) else []
+    return {name: record.get(name) for name in EVENTS.names} | {
+        "monitor": monitor,
+        "site": site,
+        "file": file,
+        "start": _moment(record.get("start")),
+        "end": _moment(record.get("end")),
+        "top": [{"label": label, "score": score} for label, score in pairs],
+    }
+
+
+def table_of(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
+    """Make a table of rows; a key that they lack is null."""
+    return pa.Table.from_pylist(rows, schema)
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None  # type: ignore[arg-type]
