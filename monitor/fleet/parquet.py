@@ -1,4 +1,4 @@
-"""The Parquet files of archives and of the collector: their columns, their writer."""
+"""The Parquet files of archives and of the collector: their columns and writer.
 
 Archives and the collector write the same columns, so that one query reads both.
 """
@@ -145,4 +145,4 @@ def table_of(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
 
 
 def _moment(text: object) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None  # type: ignore[arg-type]
+    return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
