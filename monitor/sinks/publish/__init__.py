@@ -1,0 +1,1 @@
+"""The records of a monitor, published for a fleet's collector."""
