@@ -101,6 +101,16 @@ class SourceSettings(Settings):
     {password} in the input, too.
     """
 
+    ca_file: Text | None = None
+    """PEM file with the certificate authorities to trust for rtsps and https, instead
+    of the system's; or, for rtsps, with the certificate of the camera itself.
+    """
+
+    verify_certificate: bool = True
+    """Verify the certificate of an rtsps or https stream. Without, whoever is between
+    can read the password and replace the sound.
+    """
+
     sample_rate: Annotated[int, Field(ge=8_000, le=192_000)] | None = None
     """Sample rate in Hz; null: the microphone's default, 44100 for raw PCM. An http
     stream that has one is raw PCM.
@@ -130,12 +140,21 @@ class SourceSettings(Settings):
         """False for recordings, which end and may be fed faster than real time."""
         return not self.input.startswith(("file:", "demo:"))
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it is a stream by TLS."""
+        return self.input.startswith(("rtsps:", "https:"))
+
     @model_validator(mode="after")
     def _fits_together(self) -> "SourceSettings":
         is_stream = _STREAM.match(self.input) is not None
         has_place = is_stream and PASSWORD in self.input
         if not is_stream and (self.username is not None or self.password is not None):
             raise ValueError("username and password are for a stream with a URL")
+        if not self.is_encrypted and (self.ca_file or not self.verify_certificate):
+            raise ValueError("ca_file and verify_certificate are for rtsps and https")
+        if self.ca_file is not None and not self.verify_certificate:
+            raise ValueError("ca_file needs verify_certificate: true")
         if self.password is not None and self.username is None and not has_place:
             raise ValueError(f"password needs username, or {PASSWORD} in the input")
         if has_place and self.password is None:

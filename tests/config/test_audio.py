@@ -74,6 +74,8 @@ def test_a_password_in_a_url_is_rejected_without_being_shown(url: str) -> None:
         ("rtsps://host/{password}", PASSWORD),
         ("http://host/?password={password}", PASSWORD),
         ("http://host/pcm", {"sample_rate": 16_000}),
+        ("rtsps://host/live", {"ca_file": "/gate.pem"}),
+        ("https://host/live", {"verify_certificate": False}),
     ],
 )
 def test_a_login_is_named_beside_the_url(url: str, settings: dict[str, Any]) -> None:
@@ -86,6 +88,13 @@ def test_a_login_is_named_beside_the_url(url: str, settings: dict[str, Any]) -> 
         ("mic:default", {"username": "me"}, "are for a stream with a URL"),
         ("rtsp://host/", PASSWORD, "password needs username"),
         ("rtsp://host/{password}", {}, "in the input needs password"),
+        ("http://host/", {"ca_file": "/a"}, "are for rtsps and https"),
+        ("mic:a", {"verify_certificate": False}, "are for rtsps and https"),
+        (
+            "https://host/",
+            {"ca_file": "/a", "verify_certificate": False},
+            "ca_file needs verify_certificate: true",
+        ),
         ("rtsp://host/", {"username": "me", "password": "hunter2"}, "where the secret"),
         (
             "http://host/pcm",

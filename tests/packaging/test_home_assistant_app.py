@@ -144,12 +144,19 @@ CAMERA_SOURCE = {
     "username": "viewer",
     "password": CAMERA,
 }
+ENCRYPTED_SOURCE = {
+    "name": "yard",
+    "input": "rtsps://camera.local/stream",
+    "ca_file": "",
+    "verify_certificate": False,
+}
 OPTIONS = [
     {},
     {"sources": [{"name": "demo", "input": "demo:", "username": "", "password": ""}]},
     {"model": "both", "labels": ["siren", "speech", ""], "sensitivity": 1},
     {"model": "world", "clips": True, "change_on_page": False, "sensitivity": 0.25},
     {"sources": [CAMERA_SOURCE]},
+    {"sources": [ENCRYPTED_SOURCE]},
 ]
 
 

@@ -1,6 +1,7 @@
 """A server of live streams by HTTP: a tone of 1 kHz, encoded by ffmpeg."""
 
 import base64
+import ssl
 import subprocess
 import threading
 import time
@@ -56,15 +57,26 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def streams(folder: Path, login: str = "") -> Iterator[str]:
-    """Serve streams and the files of `folder`; yield the beginning of their URL."""
+def streams(folder: Path, login: str = "", certificate: str = "") -> Iterator[str]:
+    """Serve streams and the files of `folder`; yield the beginning of their URL.
+
+    `certificate` is a PEM file with certificate and key: the streams are encrypted.
+    """
     handler = partial(_Handler, directory=str(folder), login=login)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            # The handshake belongs to the thread of the connection.
+            server.socket = context.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, name="streams")
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            scheme = "https" if certificate else "http"
+            yield f"{scheme}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

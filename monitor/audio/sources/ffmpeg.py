@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from monitor.audio.sources import certificate
 from monitor.audio.sources.pcm import PcmFormat
 
 TIMEOUT_SECONDS = 8.0
@@ -48,10 +50,26 @@ class Request:
     raw: PcmFormat | None = None
     """Format of the samples if the stream says nothing about it."""
 
+    verify_certificate: bool = True
+    """Verify the certificate of a stream by TLS."""
+
+    ca_file: str | None = None
+    """PEM file with the certificates to trust; None: those of the system."""
+
     @property
     def is_rtsp(self) -> bool:
         """Whether it is a camera."""
         return self.url.startswith("rtsp")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it comes by TLS."""
+        return self.url.startswith(("rtsps:", "https:"))
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether there is a certificate to verify."""
+        return self.verify_certificate and self.is_encrypted
 
     @property
     def is_hls(self) -> bool:
@@ -59,18 +77,30 @@ class Request:
         return not self.is_rtsp and ".m3u8" in self.url
 
 
-def invocation(request: Request, version: int) -> tuple[list[str], bytes]:
+@dataclass(frozen=True, slots=True)
+class Ffmpeg:
+    """The installed ffmpeg."""
+
+    version: int
+    """The main version."""
+
+    has_camera_tls: bool = False
+    """Whether it has options of TLS for cameras."""
+
+
+def invocation(request: Request, ffmpeg: Ffmpeg) -> tuple[list[str], bytes]:
     """Return the arguments of ffmpeg, and what it reads from standard input.
 
     It writes 16-bit WAV to standard output, at the rate and with the channels of the
     stream.  Version 4 reads a secret URL without a time limit, and with the picture.
     """
-    options = _options(request, version)
+    options = _options(request, ffmpeg)
+    has_options = not request.secrets or ffmpeg.version >= _TIMEOUT_OPTION_FROM
     if request.secrets:
         protocols = _PROTOCOLS if request.is_rtsp else f"pipe,{_HTTP_PROTOCOLS}"
         place = ["-f", "concat", "-safe", "0", "-protocol_whitelist", protocols]
         place += ["-i", "pipe:0"]
-        script = _script(request, options if version >= _TIMEOUT_OPTION_FROM else {})
+        script = _script(request, options if has_options else {})
     else:
         place = [part for key, value in options.items() for part in (f"-{key}", value)]
         if request.raw is not None:
@@ -86,18 +116,32 @@ def invocation(request: Request, version: int) -> tuple[list[str], bytes]:
     sound = ["-map", "0:a:0", "-c:a", "pcm_s16le"]
     # The default would be to wait for 32 KiB.
     output = ["-flush_packets", "1", "-f", "wav", "-"]
-    return [*head, *pace, *place, *sound, *output], script
+    argv = [*head, *pace, *place, *sound, *output]
+    # What ffmpeg cannot verify itself.
+    if request.is_verified and (request.is_rtsp or not has_options):
+        parts = urlsplit(request.url)
+        port = parts.port or (322 if request.is_rtsp else 443)
+        host = parts.hostname or ""
+        argv = certificate.command_line(host, port, request.ca_file, argv)
+    return argv, script
 
 
-def _options(request: Request, version: int) -> dict[str, str]:
+def _options(request: Request, ffmpeg: Ffmpeg) -> dict[str, str]:
     limit = str(round(TIMEOUT_SECONDS * 1e6))
+    tls: dict[str, str] = {}
+    if request.is_encrypted and (ffmpeg.has_camera_tls or not request.is_rtsp):
+        # The certificate of a camera in `ca_file` may have any name.
+        verifies = not (request.is_rtsp and request.ca_file) and request.is_verified
+        tls = {"tls_verify": str(int(verifies))}
+        if verifies and request.ca_file:
+            tls["ca_file"] = request.ca_file
     if request.is_hls:
-        return {"rw_timeout": limit}
+        return {"rw_timeout": limit} | tls
     analysis = {"analyzeduration": str(round(_ANALYSIS_SECONDS * 1e6))}
     if not request.is_rtsp:
-        return {"rw_timeout": limit} | analysis
-    timeout = "timeout" if version >= _TIMEOUT_OPTION_FROM else "stimeout"
-    options = {"rtsp_transport": "tcp", timeout: limit} | analysis
+        return {"rw_timeout": limit} | analysis | tls
+    timeout = "timeout" if ffmpeg.version >= _TIMEOUT_OPTION_FROM else "stimeout"
+    options = {"rtsp_transport": "tcp", timeout: limit} | analysis | tls
     return options | ({"allowed_media_types": "audio"} if request.audio_alone else {})
 
 
@@ -106,8 +150,14 @@ def _script(request: Request, options: dict[str, str]) -> bytes:
     if request.is_rtsp and not options:  # ffmpeg takes the transport out of the query
         url += "&tcp" if "?" in url else "?tcp"
     lines = ["ffconcat version 1.0", f"file '{url}'"]
-    lines += [f"option {key} {value}" for key, value in options.items()]
+    lines += [f"option {key} {_quoted(value)}" for key, value in options.items()]
     return "\n".join([*lines, ""]).encode()
+
+
+def _quoted(value: str) -> str:
+    if value.isalnum():
+        return value
+    return "'" + value.replace("'", r"'\''") + "'"
 
 
 _LINE = re.compile(
@@ -120,6 +170,7 @@ _CODEC = re.compile(r"a=rtpmap:(\d+) ([^/ ]+)")
 _STATIC_CODECS = {"0": "PCMU", "8": "PCMA", "26": "JPEG", "96": "unknown"}
 _NO_SOUND = ("matches no streams", "does not contain any stream")
 _REFUSED = re.compile(r"40[13] (Unauthorized|Forbidden)")
+_UNTRUSTED = re.compile(r"certificate( verify failed| failed verif|'s owner|: )")
 _NOT_FOUND = re.compile(r"404 (Stream )?Not Found")
 _UNREACHABLE = re.compile(
     r"Connection refused|Connection timed out|Operation timed out|No route to host|"
@@ -197,6 +248,12 @@ def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fau
             f"{why} ({refusal[0]}): {advice}; asked again every "
             f"{REFUSED_SECONDS:.0f} s, for some lock out who tries too often",
             REFUSED_SECONDS,
+        )
+    for text in filter(_UNTRUSTED.search, errors):
+        reason = text.removeprefix("certificate verify failed: ").rstrip(".")
+        return Fault(
+            f"has no certificate that is trusted ({reason}): set ca_file to its "
+            "certificate or that of its authority, or verify_certificate: false"
         )
     if missing := _NOT_FOUND.search(everything):
         return Fault(f"has no stream at this path ({missing[0]})")

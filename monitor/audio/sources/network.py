@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from monitor.audio.ring import Samples
 from monitor.audio.sources.command import CommandStream
 from monitor.audio.sources.ffmpeg import (
+    Ffmpeg,
     Offer,
     Request,
     find_fault,
@@ -21,6 +22,7 @@ from monitor.audio.sources.ffmpeg import (
 from monitor.audio.sources.pcm import PcmFormat
 from monitor.config.audio import PASSWORD, SourceSettings
 from monitor.errors import ConfigError, EndOfSourceError, SourceError, UsageError
+from monitor.tls import tls_context
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Network:
         change.
 
         Raises:
-            UsageError: There is no ffmpeg, or no password.
+            UsageError: There is no ffmpeg, no password, or no certificate in `ca_file`.
         """
         self._settings = settings
         self._read_password = read_password
@@ -67,6 +69,8 @@ class Network:
                 settings.sample_rate, settings.channels or 1, settings.sample_format
             )
         request = self._request()
+        if settings.ca_file is not None:
+            tls_context(settings.ca_file, f"{url}: ca_file")
         if shutil.which("ffmpeg") is None:
             raise UsageError(
                 f"{url}: it is read by the program ffmpeg, which is not installed; "
@@ -119,14 +123,21 @@ class Network:
             parts = urlsplit(url)
             url = urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
             secrets = (login, *secrets)
-        return Request(url, secrets, self._audio_alone, self._raw)
+        return Request(
+            url,
+            secrets,
+            self._audio_alone,
+            self._raw,
+            settings.verify_certificate,
+            settings.ca_file,
+        )
 
 
 class NetworkStream(CommandStream):
     """The samples of one connection."""
 
     def __init__(self, request: Request, source: Network) -> None:
-        argv, script = invocation(request, ffmpeg_version())
+        argv, script = invocation(request, installed_ffmpeg())
         super().__init__(argv, _BEFORE_HEADER, source.description, script)
         self._request = request
         self._source = source
@@ -168,15 +179,23 @@ class NetworkStream(CommandStream):
 
 
 @functools.cache
-def ffmpeg_version() -> int:
-    """Return the main version of the installed ffmpeg.
+def installed_ffmpeg() -> Ffmpeg:
+    """Return which ffmpeg is installed.
 
     Raises:
         SourceError: It does not run.
     """
+    found = re.match(rb"ffmpeg version n?(\d+)\.", _answer("-version"))
+    return Ffmpeg(
+        _NEWEST if found is None else int(found[1]),
+        b" -tls_verify " in _answer("-hide_banner", "-h", "demuxer=rtsp"),
+    )
+
+
+def _answer(*arguments: str) -> bytes:
     try:
-        answer = subprocess.run(
-            ["ffmpeg", "-version"],  # noqa: S607 - the one that PATH finds
+        return subprocess.run(  # noqa: S603 - our own arguments
+            ["ffmpeg", *arguments],  # noqa: S607 - the one that PATH finds
             capture_output=True,
             timeout=_VERSION_SECONDS,
             check=True,
@@ -184,5 +203,3 @@ def ffmpeg_version() -> int:
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise SourceError(f"ffmpeg does not run: {error}") from error
-    found = re.match(rb"ffmpeg version n?(\d+)\.", answer)
-    return _NEWEST if found is None else int(found[1])

@@ -1,18 +1,15 @@
-"""The secrets and certificates that the configuration refers to."""
+"""The secrets that the configuration refers to."""
 
 import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from monitor.config.audio import SourceSettings
 from monitor.config.hooks import check_url
 from monitor.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 MAX_BYTES = 65_536
@@ -103,23 +100,6 @@ def _read_file(path: Path, place: str) -> str:
     if not secret:
         raise ConfigError(f"{place}: {path} is empty")
     return secret
-
-
-def tls_context(ca_file: str | None, place: str) -> "SSLContext":
-    """Trust the certificates in `ca_file`; None: those of the system.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds no certificates.
-    """
-    import ssl  # takes a few milliseconds
-
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError:
-        problem = "holds no certificates in PEM form"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    raise ConfigError(f"{place}.ca_file: {ca_file} {problem}")
 
 
 def hide_secrets(

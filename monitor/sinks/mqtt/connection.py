@@ -17,8 +17,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config.outputs import BrokerSettings
-from monitor.sinks.alerts.secrets import read_secret, tls_context
+from monitor.sinks.alerts.secrets import read_secret
 from monitor.sinks.mqtt.topics import is_topic
+from monitor.tls import tls_context
 
 CONNECT_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 30
@@ -98,7 +99,9 @@ class BrokerConnection:
             if settings.password is None
             else read_secret(settings.password, f"{place}.password", environ)
         )
-        self._tls = tls_context(settings.ca_file, place) if settings.tls else None
+        self._tls = (
+            tls_context(settings.ca_file, f"{place}.ca_file") if settings.tls else None
+        )
         self.client_id = client_id
         self._client: paho.Client | None = None
         self._changed = threading.Condition()

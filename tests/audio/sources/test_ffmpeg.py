@@ -3,6 +3,7 @@
 import pytest
 
 from monitor.audio.sources.ffmpeg import (
+    Ffmpeg,
     Request,
     find_fault,
     find_offer,
@@ -27,7 +28,7 @@ def options(argv: list[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize(("version", "timeout"), [(4, "stimeout"), (5, "timeout")])
 def test_the_time_limit_has_the_name_of_the_version(version: int, timeout: str) -> None:
-    argv, script = invocation(Request(CAMERA), version)
+    argv, script = invocation(Request(CAMERA), Ffmpeg(version))
     assert options(argv) == {
         "rtsp_transport": "tcp",
         timeout: "8000000",
@@ -38,12 +39,12 @@ def test_the_time_limit_has_the_name_of_the_version(version: int, timeout: str) 
 
 
 def test_the_whole_stream_is_asked_for_without_a_choice_of_media() -> None:
-    argv, _ = invocation(Request(CAMERA, audio_alone=False), 5)
+    argv, _ = invocation(Request(CAMERA, audio_alone=False), Ffmpeg(5))
     assert "allowed_media_types" not in options(argv)
 
 
 def test_a_secret_is_in_the_script_alone() -> None:
-    argv, script = invocation(SECRET, 5)
+    argv, script = invocation(SECRET, Ffmpeg(5))
     assert "pw" not in " ".join(argv)
     assert options(argv) == {"i": "pipe:0"}
     lines = script.decode().splitlines()
@@ -54,28 +55,75 @@ def test_a_secret_is_in_the_script_alone() -> None:
 
 
 def test_a_script_for_version_4_asks_for_tcp_by_the_url() -> None:
-    argv, script = invocation(SECRET, 4)
+    argv, script = invocation(SECRET, Ffmpeg(4))
     assert script.decode().splitlines()[1:] == [f"file '{SECRET.url}&tcp'"]
     assert options(argv) == {"i": "pipe:0"}
 
 
+@pytest.mark.parametrize(
+    ("request_", "ffmpeg", "expected"),
+    [
+        (Request("http://host/live"), Ffmpeg(5), None),
+        (Request("https://host/live"), Ffmpeg(5), "1"),
+        (Request("https://host/live.m3u8"), Ffmpeg(5), "1"),
+        (Request("https://host/live", verify_certificate=False), Ffmpeg(5), "0"),
+        (Request("rtsps://host/live"), Ffmpeg(5), None),
+        (Request("rtsps://host/live"), Ffmpeg(8, has_camera_tls=True), "1"),
+        # The certificate that was compared before may have another name.
+        (Request("rtsps://host/live", ca_file="a"), Ffmpeg(8, True), "0"),
+        (Request("rtsps://host/", verify_certificate=False), Ffmpeg(9, True), "0"),
+    ],
+)
+def test_ffmpeg_verifies_where_it_can(
+    request_: Request, ffmpeg: Ffmpeg, expected: str | None
+) -> None:
+    argv, _ = invocation(request_, ffmpeg)
+    found = argv[argv.index("-tls_verify") + 1] if "-tls_verify" in argv else None
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "version", "checked"),
+    [
+        (Request("rtsps://[fe80::1]/live"), 5, ["fe80::1", "322", ""]),
+        (Request("rtsps://host:7441/", ca_file="/a b"), 5, ["host", "7441", "/a b"]),
+        (Request("https://a:b@host/live", ("a:b",)), 4, ["host", "443", ""]),
+        (Request("https://a:b@host/live", ("a:b",)), 5, None),
+        (Request("rtsps://host/", verify_certificate=False), 5, None),
+        (Request("rtsp://host/"), 5, None),
+    ],
+)
+def test_what_ffmpeg_cannot_verify_is_verified_before(
+    request_: Request, version: int, checked: list[str] | None
+) -> None:
+    argv, _ = invocation(request_, Ffmpeg(version))
+    before = argv[: argv.index("ffmpeg")]
+    assert (before[-3:] or None) == checked
+
+
+def test_a_file_of_certificates_may_have_any_name() -> None:
+    request = Request("https://a:b@host/live", ("a:b",), ca_file="/it's a ca.pem")
+    _, script = invocation(request, Ffmpeg(5))
+    assert r"option ca_file '/it'\''s a ca.pem'" in script.decode().splitlines()
+
+
 def test_raw_samples_are_described() -> None:
     request = Request("http://esp/pcm", raw=PcmFormat(16_000, 2, "s16le"))
-    argv, _ = invocation(request, 5)
+    argv, _ = invocation(request, Ffmpeg(5))
     begin = argv.index("-f")
     assert argv[begin : begin + 6] == ["-f", "s16le", "-ar", "16000", "-ac", "2"]
 
 
 @pytest.mark.parametrize("secrets", [(), ("secret",)])
 def test_a_server_cannot_have_files_or_ports_opened(secrets: tuple[str, ...]) -> None:
-    argv, _ = invocation(Request("http://radio.example.org/live", secrets), 5)
+    argv, _ = invocation(Request("http://radio.example.org/live", secrets), Ffmpeg(5))
     allowed = argv[argv.index("-protocol_whitelist") + 1].split(",")
     assert not {"file", "rtp", "udp", "rtsp"} & set(allowed)
 
 
 def test_a_playlist_is_read_at_its_own_pace() -> None:
-    assert "-re" in invocation(Request("http://host/live.m3u8?x"), 5)[0]
-    assert "-re" not in invocation(Request("http://host/live.mp3"), 5)[0]
+    assert "-re" in invocation(Request("http://host/live.m3u8?x"), Ffmpeg(5))[0]
+    assert "-re" not in invocation(Request("http://host/live.mp3"), Ffmpeg(5))[0]
 
 
 SDP = ["[rtsp @ 0x55d2] [verbose] SDP:", "v=0", "m=video 0 RTP/AVP 96"]

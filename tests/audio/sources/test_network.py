@@ -275,18 +275,6 @@ def test_an_unknown_path_is_named() -> None:
         assert "has no stream at this path (404 Not Found)" in reader.sentences[1]
 
 
-@pytest.mark.slow
-def test_an_encrypted_stream_is_heard(tmp_path: Path) -> None:
-    trustme = pytest.importorskip("trustme")
-    path = tmp_path / "camera.pem"
-    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
-        path
-    )
-    settings = replace(LOCKED, certificate=str(path))
-    with camera(settings) as it, listening(it.url, PASSWORD, **LOGIN) as reader:
-        wait_for_tone(reader)
-
-
 @pytest.mark.parametrize(
     "ending", ["mp3", *map(slow, sorted(FORMATS.keys() - {"mp3"}))]
 )

@@ -30,9 +30,9 @@ from monitor.sinks.alerts.secrets import (
     read_one_line,
     read_secret,
     read_url,
-    tls_context,
 )
 from monitor.text import printable, redact, redact_url, secret_parts
+from monitor.tls import tls_context
 
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
@@ -125,7 +125,7 @@ class Webhook:
             # No proxies or passwords from the environment: all that is used stands in
             # the configuration.
             trust_env=False,
-            verify=tls_context(settings.ca_file, place),
+            verify=tls_context(settings.ca_file, f"{place}.ca_file"),
             timeout=httpx.Timeout(
                 settings.total_seconds, connect=settings.connect_seconds
             ),
