@@ -265,7 +265,7 @@ class ScoreFrame:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The samples [start, stop) were lost before they could be analysed.
+    """The samples [start, stop), or some of them, were lost before the analysis.
 
     Not so those of an "overload": windows that end in it were left out, and its samples
     are part of the windows around them.  Events go on.
@@ -276,7 +276,13 @@ class Gap:
     stop: int
     reason: GapReason
     left_out: int | None = None
-    """Samples that the missing windows of an overload add; None: all, or unknown."""
+    """The sum of several losses in it, or of what the missing windows of an overload
+    add; None: all, or unknown."""
+
+    @property
+    def is_partial(self) -> bool:
+        """True: windows and events may go on in it."""
+        return self.reason == "overload" or self.left_out is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +349,7 @@ class Timed:
 
     @property
     def left_out_seconds(self) -> float | None:
-        """Of the gap of an overload, the part that was left out; else None."""
+        """Of a gap of several losses or an overload, their sum; else None."""
         gap = self.record
         if not isinstance(gap, Gap) or gap.left_out is None:
             return None

@@ -160,10 +160,13 @@ class Detector:
     def gap(self, gap: Gap) -> list[Event]:
         """End the ongoing occurrences with the reason of `gap`: samples were lost.
 
-        Smoothing starts anew behind it.  Refractory times go on.  An overload changes
-        nothing: the windows around it overlap.
+        Smoothing starts anew behind it.  Refractory times go on.  One in which windows
+        go on changes nothing.
         """
-        return [] if gap.reason == "overload" else self.finish(gap.reason)
+        if gap.is_partial:
+            return []
+        assert gap.reason != "overload"
+        return self.finish(gap.reason)
 
     def finish(self, reason: EndReason) -> list[Event]:
         """End the ongoing occurrences, with `reason`."""

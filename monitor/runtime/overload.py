@@ -2,9 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-
-from monitor.records import Gap
+from dataclasses import dataclass
 
 LATE_HOPS = 2
 """Work that takes longer than so many hops is not begun: windows are left out."""
@@ -12,10 +10,6 @@ LATE_HOPS = 2
 MOST_WINDOWS = 32
 """Windows that are analysed together.  The records of these sources are written then,
 before the other sources are analysed."""
-
-LONGEST_GAP_SECONDS = 30.0
-OVER_SECONDS = 5.0
-"""A gap ends when nothing was left out for so long."""
 
 _STEPS = 3
 """Steps whose cost counts.  The cheapest of them does: one step that was held up, by a
@@ -112,34 +106,3 @@ def whole_turns(due: Mapping[str, int]) -> list[Turn]:
         turns[-1].append(name)
         windows += count
     return [Turn(names, None) for names in turns]
-
-
-class OverloadGaps:
-    """Joins what is left out of each source to few gaps.  Used by one thread.
-
-    A record for each of the pauses, several a second, would fill a disk.
-    """
-
-    def __init__(self, sample_rate: int) -> None:
-        """Begin with nothing left out."""
-        self._longest = round(LONGEST_GAP_SECONDS * sample_rate)
-        self._over = round(OVER_SECONDS * sample_rate)
-        self._open: dict[str, Gap] = {}
-
-    def add(self, gap: Gap) -> None:
-        """Take samples that were left out, all of them."""
-        known = self._open.get(gap.source, gap)
-        left_out = (known.left_out or 0) + gap.stop - gap.start
-        self._open[gap.source] = replace(gap, start=known.start, left_out=left_out)
-
-    def is_complete(self, source: str, taken: int) -> bool:
-        """Return True if a source, analysed up to `taken`, has a gap to be reported."""
-        gap = self._open.get(source)
-        return gap is not None and (
-            taken - gap.stop >= self._over or gap.stop - gap.start >= self._longest
-        )
-
-    def take(self, source: str) -> list[Gap]:
-        """Return the gap of a source, complete or not, and begin anew."""
-        gap = self._open.pop(source, None)
-        return [] if gap is None else [gap]

@@ -10,7 +10,7 @@ from monitor.detection.event_bounds import LabelWindow
 from monitor.detection.hysteresis import Hysteresis
 from monitor.detection.rules import LabelRule
 from monitor.records import Gap, ScoreFrame, Timed
-from monitor.runtime.replay import decode_row, rows_and_gaps
+from monitor.runtime.replay import decode_row, is_bridged, rows_and_gaps
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import Session
 from monitor.sinks.store.scores import ScoreArrays, ScoreRow
@@ -49,8 +49,8 @@ def count_events(
         if isinstance(item, Timed):
             assert isinstance(item.record, Gap)
             for (_, source), each in counters.items():
-                if source == item.record.source and item.record.reason != "overload":
-                    each.stop()
+                if source == item.record.source:
+                    each.gap(item.record)
             continue
         session = sessions[item.session]
         arrays = decode_row(item, len(session.labels))
@@ -86,14 +86,18 @@ class _SourceCounters:
             for label, own in rules.items()
         }
         self._gate_dbfs = gate_dbfs
-        self._seen_until: int | None = None
+        self._latest: ScoreRow | None = None
+
+    def gap(self, gap: Gap) -> None:
+        if not (gap.is_partial or is_bridged(gap, self._latest)):
+            self.stop()
 
     def push(self, row: ScoreRow, arrays: ScoreArrays) -> None:
-        before = self._seen_until
+        before = None if self._latest is None else self._latest.stop_sample
         if before is not None and row.start_sample > before:
             # Scores between them were lost, by a kill or a full disk.
             self.stop()
-        self._seen_until = row.stop_sample
+        self._latest = row
         # A level that is not known opens the gate, as in the detector.
         gated = arrays.levels[:, 1] < self._gate_dbfs
         for index, counters in self._counters.items():

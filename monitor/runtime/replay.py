@@ -124,8 +124,9 @@ class _SourceReplay:
         self._skipped.clear()
 
     def gap(self, gap: Gap) -> Iterator[Timed]:
-        if gap.reason != "overload":
-            self._forget()
+        if gap.is_partial or is_bridged(gap, self._latest):
+            return
+        self._forget()
         yield from self._events(self._detector.gap(gap))
 
     def finish(self, reason: EndReason = "stopped") -> Iterator[Timed]:
@@ -255,6 +256,13 @@ def rows_and_gaps(
         rows, gaps, key=lambda item: item[:2]
     )
     return (item for _, _, item in merged)
+
+
+def is_bridged(gap: Gap, row: ScoreRow | None) -> bool:
+    """Return True if the windows of `row`, which began before `gap`, go on over it."""
+    return (
+        row is not None and row.start_sample <= gap.start < gap.stop < row.stop_sample
+    )
 
 
 def _overlaps(timed: Timed, since: datetime, until: datetime | None) -> bool:

@@ -77,8 +77,7 @@ class SourceMeter:
             # One that continues the latest is the same gap.
             last, self._latest_gap = self._latest_gap, record
             goes_on = last and (last.stop, last.reason) == (record.start, record.reason)
-            samples = record.stop - record.start if record.left_out is None else 0
-            self._lose(record.reason, 0 if goes_on else 1, samples)
+            self._count(record.reason, 0 if goes_on else 1, 0)
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -122,11 +121,11 @@ class SourceMeter:
             idle_seconds=now - self._scored_at,
         )
 
-    def leave_out(self, gap: Gap) -> None:
-        """Count the samples of an overload; its gap is counted when it is reported."""
-        self._lose(gap.reason, 0, gap.stop - gap.start)
+    def lose(self, gap: Gap) -> None:
+        """Count the samples of a loss; its gap is counted when it is reported."""
+        self._count(gap.reason, 0, gap.stop - gap.start)
 
-    def _lose(self, reason: GapReason, gaps: int, samples: int) -> None:
+    def _count(self, reason: GapReason, gaps: int, samples: int) -> None:
         loss = self._losses.get(reason, Loss(reason, 0, 0))
         self._losses[reason] = Loss(reason, loss.gaps + gaps, loss.samples + samples)
 

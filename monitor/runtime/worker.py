@@ -19,8 +19,9 @@ from monitor.records import (
     SourceState,
     Timed,
 )
+from monitor.runtime.gaps import JoinedGaps
 from monitor.runtime.health import HealthReports, HealthWatch
-from monitor.runtime.overload import LoadShedding, OverloadGaps, Turn, whole_turns
+from monitor.runtime.overload import LoadShedding, Turn, whole_turns
 from monitor.runtime.parts import Parts, PlacedState
 from monitor.runtime.pipeline import Arrival
 from monitor.runtime.stats import WorkerMeter
@@ -59,7 +60,7 @@ class Worker:
         self._health = HealthWatch(self._reports)
         self._meter = WorkerMeter(clock)
         self._shedding = LoadShedding()
-        self._left_out = OverloadGaps(parts.sample_rate)
+        self._gaps = JoinedGaps(parts.sample_rate)
         self._open = set(parts.inputs)
         self._began = clock.monotonic()
         self._own_clock = SampleClock(clock, parts.sample_rate)
@@ -100,7 +101,7 @@ class Worker:
             sink.close()
         self._parts = after = replace(after, sinks=open_sinks())
         self._shedding = LoadShedding()
-        self._left_out = OverloadGaps(after.sample_rate)
+        self._gaps = JoinedGaps(after.sample_rate)
         self._open = (self._open & after.continued) | (
             after.inputs.keys() - after.continued
         )
@@ -205,8 +206,7 @@ class Worker:
             self._measure(began, arrivals, records)
         found = self._joined(records)
         for name, source in inputs.items():
-            if self._left_out.is_complete(name, source.timeline.taken):
-                found += self._left_out.take(name)
+            found += self._gaps.complete(name, source.timeline.taken)
         self._give(found)
         for name, source in inputs.items():
             own = [record for record in records if record.source == name]
@@ -222,22 +222,20 @@ class Worker:
             self._follow(state, position)
 
     def _joined(self, records: Iterable[PlacedRecord]) -> list[PlacedRecord]:
-        """Keep back what an overload left out, to join it."""
+        """Count the losses, and keep back the short ones, to join them."""
         found: list[PlacedRecord] = []
         for record in records:
-            if not isinstance(record, Gap):
-                found.append(record)
-            elif record.reason == "overload":
-                self._left_out.add(record)
-                self._parts.inputs[record.source].meter.leave_out(record)
+            if isinstance(record, Gap):
+                self._parts.inputs[record.source].meter.lose(record)
+                found += self._gaps.add(record)
             else:
-                found += [*self._left_out.take(record.source), record]
+                found.append(record)
         return found
 
     def _finish(self, source: str, reason: EndReason) -> None:
         """End what goes on at a source."""
         ended = self._parts.pipeline.finish(source, reason)
-        self._give([*self._left_out.take(source), *ended])
+        self._give([*self._gaps.take(source), *ended])
 
     def _follow(self, state: SourceState, position: int) -> None:
         if state.state == "ended":

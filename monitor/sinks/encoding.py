@@ -29,10 +29,10 @@ KEYS = (
     "top",
     "model",
 )
-"""The keys of every object, in this order; health and an overload have more."""
+"""The keys of every object, in this order; health and some gaps have more."""
 
 HEALTH_KEYS = ("kind", "state", "detail")
-OVERLOAD_KEYS = ("left_out_seconds",)
+GAP_KEYS = ("left_out_seconds",)
 
 
 def encode(timed: Timed) -> dict[str, object] | None:
@@ -45,8 +45,8 @@ def encode(timed: Timed) -> dict[str, object] | None:
     null, and its scores and levels are those so far.  Its event has the same `id`.
 
     Of a gap, `end_reason` is the reason of the loss; `label`, `model`, scores and
-    levels are null, and `top` is empty.  An overload has `left_out_seconds`, the sum of
-    the parts that were left out.
+    levels are null, and `top` is empty.  Several losses close together, and an
+    overload, have `left_out_seconds`, the sum of the parts.
 
     Of health, `kind` is the problem, `state` is raised or cleared, and `detail` is a
     sentence, maybe empty.  Raised health has no end yet, like an onset; the `cleared`
@@ -86,7 +86,7 @@ def encode(timed: Timed) -> dict[str, object] | None:
         "top": [],
         **body,
     }
-    more = [key for key in (*HEALTH_KEYS, *OVERLOAD_KEYS) if key in known]
+    more = [key for key in (*HEALTH_KEYS, *GAP_KEYS) if key in known]
     return {key: known.get(key) for key in (*KEYS, *more)}
 
 

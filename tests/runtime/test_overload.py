@@ -1,20 +1,16 @@
 """A worker that is late leaves out windows, evenly, and no more than it must."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.records import Gap
 from monitor.runtime.overload import (
     LATE_HOPS,
     LoadShedding,
-    OverloadGaps,
     Turn,
     whole_turns,
 )
 
 HOP_SECONDS = 0.5
-RATE = 100
 
 
 def add_loud_turn(shed: LoadShedding, window_seconds: float) -> None:
@@ -117,26 +113,3 @@ def test_every_source_has_one_turn_and_no_turn_takes_longer_than_two_hops_or_a_w
         windows = sum(min(due[name], most) for name in turn.sources)
         late = LATE_HOPS * HOP_SECONDS
         assert windows * seconds <= max(late * 1.000001, seconds)
-
-
-def test_what_is_left_out_is_joined_until_it_is_over() -> None:
-    gaps = OverloadGaps(RATE)
-    for start in (0, 200, 400):
-        gaps.add(Gap("street", start, start + 50, "overload"))
-    gaps.add(Gap("yard", 0, 10, "overload"))
-    assert not gaps.is_complete("street", 900)
-    assert gaps.is_complete("street", 950)
-    assert gaps.take("street") == [Gap("street", 0, 450, "overload", 150)]
-    assert gaps.take("street") == []
-    assert not gaps.is_complete("street", 5000)
-
-
-def test_a_gap_that_goes_on_is_reported_now_and_then() -> None:
-    gaps = OverloadGaps(RATE)
-    for start in range(0, 3000, 100):
-        assert not gaps.is_complete("street", start)
-        gaps.add(Gap("street", start, start + 50, "overload"))
-    gaps.add(Gap("street", 3000, 3050, "overload"))
-    assert gaps.is_complete("street", 3060)
-    (gap,) = gaps.take("street")
-    assert gap.left_out == pytest.approx(31 * 50)

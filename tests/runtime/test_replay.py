@@ -22,6 +22,7 @@ from tests.support.store import make_store, score_frames
 from tests.support.timed import LABELS, OPENED, timed
 
 GATE = -70.0
+BRIDGED = 70
 
 
 def rules(onset_threshold: float = 0.7) -> Mapping[str, LabelRule]:
@@ -59,7 +60,8 @@ def listen(
     detected = []
     for number, item in enumerate(items):
         if isinstance(item.record, Gap):
-            records = list(detector.gap(item.record))
+            is_bridged = item.record.stop - item.record.start == BRIDGED
+            records = [] if is_bridged else list(detector.gap(item.record))
         else:
             assert isinstance(item.record, ScoreFrame)
             records = list(detector.push(item.record))
@@ -95,7 +97,14 @@ def overload(items: Sequence[Timed]) -> list[Timed]:
     return [*items[::3], timed(Gap("street", start, stop, "overload", stop - start))]
 
 
-@pytest.mark.parametrize("trouble", ["none", "gap", "overload"])
+def losses(items: Sequence[Timed], lost: int | None) -> Timed:
+    """Losses over which the windows went on: one, or several that are joined."""
+    start, stop = items[0].record.stop, items[-1].record.stop  # type: ignore[union-attr]
+    stop = start + BRIDGED if lost is None else stop
+    return timed(Gap("street", start, stop, "stalled", lost))
+
+
+@pytest.mark.parametrize("trouble", ["none", "gap", "overload", "bridged"])
 def test_the_same_rules_give_the_same_events(tmp_path: Path, trouble: str) -> None:
     path = tmp_path / "monitor.db"
     items = street()
@@ -103,6 +112,8 @@ def test_the_same_rules_give_the_same_events(tmp_path: Path, trouble: str) -> No
         items[300:320] = [gap_at(items[306])]
     if trouble == "overload":
         items[300:450] = overload(items[300:450])
+    if trouble == "bridged":
+        items[300:300] = [losses(items[290:320], None), losses(items[200:290], 70)]
     listen(path, items)
     found = again(path)
     assert len(found.stays) > 20

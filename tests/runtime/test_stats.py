@@ -53,6 +53,7 @@ class Bench:
     def _take(self) -> None:
         for item in self.timeline.take():
             if hasattr(item, "reason"):
+                self.source_meter.lose(item)
                 self.source_meter.take(item)
 
     @property
@@ -88,13 +89,13 @@ def test_gaps_are_counted_by_reason_and_add_up(bench: Bench) -> None:
     assert source.listened == Listened(37.0, 30 / 37)
 
 
-def test_an_overload_counts_at_once_and_its_joined_gap_adds_nothing(
+def test_losses_count_at_once_and_their_joined_gap_adds_no_samples(
     bench: Bench,
 ) -> None:
     bench.capture(20)
     for start in (4, 8, 12):
         stop = samples(start + 2)
-        bench.source_meter.leave_out(Gap("street", samples(start), stop, "overload"))
+        bench.source_meter.lose(Gap("street", samples(start), stop, "overload"))
     assert bench.source.losses == (Loss("overload", 0, samples(6)),)
     joined = Gap("street", samples(4), samples(14), "overload", samples(6))
     bench.source_meter.take(joined)
@@ -107,7 +108,7 @@ def test_the_share_that_was_left_out_is_of_the_latest_minute(bench: Bench) -> No
     for second in range(0, 60, 2):
         bench.capture(2)
         gap = Gap("street", samples(second), samples(second + 1), "overload")
-        bench.source_meter.leave_out(gap)
+        bench.source_meter.lose(gap)
         found = bench.source
     assert found.left_out == pytest.approx(0.5)
     for _ in range(70):

@@ -15,6 +15,7 @@ from monitor.records import Event, Gap, ScoreFrame, SourceState, Timed
 from monitor.runtime.worker import Worker
 from monitor.sinks.sink import MemorySink
 from monitor.spec import ModelSpec
+from monitor.statistics import Loss
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
 from tests.support.models import stored_model
@@ -229,3 +230,19 @@ def test_records_that_a_sink_finds_go_to_the_others_of_a_worker_that_stops(
     bench.stop.set()
     worker.run(bench.stop)
     assert len(other.records) == 1
+
+
+def test_many_short_losses_are_one_gap_and_all_are_counted(bench):
+    lost = RATE // 1000
+    for _ in range(100):
+        bench.deliver(0.1)
+        bench.timeline.lose(lost, "stalled")
+        bench.worker.step()
+    assert bench.worker.statistics.sources[0].lost_samples == 100 * lost
+    bench.stop.set()
+    bench.worker.run(bench.stop)
+    (gap,) = [t.record for t in bench.sink.records if isinstance(t.record, Gap)]
+    assert (gap.reason, gap.left_out) == ("stalled", 100 * lost)
+    assert bench.worker.statistics.sources[0].losses == (
+        Loss("stalled", 1, 100 * lost),
+    )

@@ -158,7 +158,8 @@ def _event_line(
     style = PLAIN
     match record:
         case Gap():
-            name = "lost audio" if record.left_out is None else "windows left out"
+            is_overload = record.reason == "overload"
+            name = "windows left out" if is_overload else "lost audio"
             words, style = f"{name}: {GAP_REASONS[record.reason]}", WARNING
         case Health(state="raised"):
             words, style = f"{HEALTH_KINDS[record.kind]}: {record.detail}", BAD

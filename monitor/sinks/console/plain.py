@@ -51,7 +51,8 @@ def _fields(
             lost = f"lost {seconds:.1f} s from {start}"
             if timed.left_out_seconds is not None:
                 part = f"{timed.left_out_seconds:.1f} of {seconds:.1f} s"
-                lost = f"left out {part} from {start}"
+                verb = "left out" if record.reason == "overload" else "lost"
+                lost = f"{verb} {part} from {start}"
             return ["gap", lost, GAP_REASONS[record.reason]]
         case Health():
             is_over = record.state == "cleared"
