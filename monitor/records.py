@@ -24,6 +24,7 @@ GapReason = Literal[
     "unplugged",  # the source could not be opened again at once
     "invalid",  # the source delivered samples that are not finite numbers
     "reloaded",  # the source was opened anew because of a new configuration
+    "fragmented",  # between losses, the sound was too short for a window
 ]
 
 EndReason = Literal[
@@ -37,6 +38,7 @@ EndReason = Literal[
     "ended",
     "unplugged",
     "invalid",
+    "fragmented",
 ]
 
 HealthKind = Literal[
@@ -267,8 +269,9 @@ class ScoreFrame:
 class Gap:
     """The samples [start, stop), or some of them, were lost before the analysis.
 
-    Not so those of an "overload": windows that end in it were left out, and its samples
-    are part of the windows around them.  Events go on.
+    Or the sound between losses was too short for a window.  Not so those of an
+    "overload": windows that end in it were left out, and its samples are part of the
+    windows around them.  Events go on.
     """
 
     source: str

@@ -36,7 +36,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Listened:
-    """The share of a period's sound that was captured and analysed."""
+    """The share of a period's sound that was analysed: that a scored window covers."""
 
     seconds: float = 0.0
     """Length of the period."""
@@ -114,7 +114,14 @@ class SourceStatistics:
     """Number of ended events of each label."""
 
     idle_seconds: float = 0.0
-    """Time since its latest window was scored; infinite before the first."""
+    """Time since its latest window was scored, or since its sound came back after an
+    outage; infinite before the first window."""
+
+    silent_seconds: float = 0.0
+    """Time since its newest sample came; infinite before the first."""
+
+    is_losing: bool = False
+    """Samples were lost since its latest window."""
 
     def is_analysed(self, age_seconds: float = 0.0) -> bool:
         """Return True if samples are analysed, `age_seconds` after these figures.

@@ -20,6 +20,7 @@ GAP_REASONS: "dict[GapReason, str]" = {
     "unplugged": "the source was gone",
     "invalid": "the source delivered invalid samples",
     "reloaded": "the source was opened again for a new configuration",
+    "fragmented": "too short between losses",
 }
 
 HEALTH_KINDS: "dict[HealthKind, str]" = {

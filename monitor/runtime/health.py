@@ -19,7 +19,8 @@ from monitor.records import (
     PlacedRecord,
     ScoreFrame,
 )
-from monitor.statistics import LEFT_OUT, SourceStatistics, Statistics
+from monitor.sinks.status_sentence import obstacle
+from monitor.statistics import LEFT_OUT, Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,9 @@ class HealthWatch:
                 continue
             late = max(late, each.backlog_samples / health.sample_rate)
             if each.state != "ended":
-                report = HealthReport("deaf", "raised", _why_deaf(each), each.source)
+                is_open = each.state == "listening"
+                why = obstacle(each) if is_open else each.detail
+                report = HealthReport("deaf", "raised", why, each.source)
                 deaf_seconds = settings.deaf_seconds
                 follow(health.deaf, not each.is_analysed(), deaf_seconds, report)
         is_late = late > LATE_SECONDS or now - self._left_out_at < LATE_SECONDS
@@ -261,12 +264,6 @@ def _monitor_health(
         ("disk", _cannot_store(statistics), DISK),
         ("compute-device", failed is not None, f"{failed} failed: now on the CPU"),
     )
-
-
-def _why_deaf(source: SourceStatistics) -> str:
-    if source.state == "listening":
-        return "it is open, but no sound arrives"
-    return source.detail
 
 
 def _cannot_store(statistics: Statistics) -> bool:

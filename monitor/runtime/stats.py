@@ -20,6 +20,7 @@ from monitor.records import (
     SourceState,
     Timed,
 )
+from monitor.runtime.gaps import SourceGaps
 from monitor.sinks.sink import Sink
 from monitor.statistics import (
     LEFT_OUT,
@@ -52,6 +53,10 @@ class SourceMeter:
     def __init__(self, timeline: Timeline) -> None:
         """Begin at zero; `timeline` counts the captured samples itself."""
         self.timeline = timeline
+        self.gaps = SourceGaps(timeline.name, timeline.sample_rate, timeline.start)
+        """Losses on their way to become records."""
+
+        self._counted = 0  # samples of losses whose gap is not reported yet
         self._losses: dict[GapReason, Loss] = {}
         self._latest_gap: Gap | None = None
         self._events: Counter[str] = Counter()
@@ -61,7 +66,8 @@ class SourceMeter:
         self._day = _Marks(DAY_SECONDS, MARK_SECONDS)
         self._minute = _Marks(MINUTE_SECONDS, MINUTE_MARK_SECONDS)
         self._scored = self._scored_before = 0
-        self._scored_at = -math.inf
+        self._analysed_at = -math.inf
+        self._is_away = self._was_analysed = False
 
     def take(self, record: Record) -> None:
         """Count a record of the source."""
@@ -77,7 +83,14 @@ class SourceMeter:
             # One that continues the latest is the same gap.
             last, self._latest_gap = self._latest_gap, record
             goes_on = last and (last.stop, last.reason) == (record.start, record.reason)
-            self._count(record.reason, 0 if goes_on else 1, 0)
+            total = record.stop - record.start
+            total = total if record.left_out is None else record.left_out
+            counted = min(total, self._counted)
+            if record.reason == "overload":
+                counted = total
+            else:
+                self._counted -= counted
+            self._count(record.reason, 0 if goes_on else 1, total - counted)
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -90,6 +103,8 @@ class SourceMeter:
         losses, stop = self.losses, timeline.stop
         lost = sum(loss.samples for loss in losses)
         arrival = timeline.newest_arrival
+        # Sound between losses that no window covers is not analysed either.
+        lost += max(0, self.gaps.unreported - self._counted)
         captured = stop - timeline.start - lost
         missed = lost + self._unreported(now)
         listened = _listened(captured, missed, timeline.sample_rate)
@@ -97,14 +112,12 @@ class SourceMeter:
         left_out = sum(loss.samples for loss in losses if loss.reason in LEFT_OUT)
         latest = self._minute.mark(now, captured, left_out)
         backlog = max(0, stop - timeline.taken)
-        # Not that samples were taken: between many gaps no window may be whole.
-        if self._scored != self._scored_before:
-            self._scored_before, self._scored_at = self._scored, now
+        self._follow_analysis(now)
         return SourceStatistics(
             source=timeline.name,
             state=timeline.state_name,
             captured_samples=captured,
-            lost_samples=lost,
+            lost_samples=sum(loss.samples for loss in losses),
             gaps=sum(loss.gaps for loss in losses),
             backlog_samples=backlog,
             detail=self._detail,
@@ -118,12 +131,33 @@ class SourceMeter:
             level=self._level,
             noise_floor=self._loudness.floor,
             events=tuple(sorted(self._events.items())),
-            idle_seconds=now - self._scored_at,
+            idle_seconds=now - self._analysed_at,
+            silent_seconds=math.inf if arrival is None else now - arrival[1],
+            is_losing=self.gaps.is_open,
         )
 
     def lose(self, gap: Gap) -> None:
         """Count the samples of a loss; its gap is counted when it is reported."""
-        self._count(gap.reason, 0, gap.stop - gap.start)
+        samples = gap.stop - gap.start
+        self._count(gap.reason, 0, samples)
+        if gap.reason != "overload":
+            self._counted += samples
+
+    def _follow_analysis(self, now: float) -> None:
+        """Note when the source was analysed; sound that comes back will be, at once.
+
+        Not that samples were taken: between many gaps no window may be whole.  So what
+        was analysed before an outage is believed to be again, but only once.
+        """
+        if self._scored != self._scored_before:
+            self._scored_before, self._analysed_at = self._scored, now
+            self._was_analysed = True
+        if self.timeline.state_name != "listening":
+            self._is_away = True
+        elif self._is_away:
+            self._is_away = False
+            if self._was_analysed:
+                self._was_analysed, self._analysed_at = False, now
 
     def _count(self, reason: GapReason, gaps: int, samples: int) -> None:
         loss = self._losses.get(reason, Loss(reason, 0, 0))

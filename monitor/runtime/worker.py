@@ -206,7 +206,8 @@ class Worker:
             self._measure(began, arrivals, records)
         found = self._joined(records)
         for name, source in inputs.items():
-            found += self._gaps.complete(name, source.timeline.taken)
+            if not source.meter.gaps.is_open:
+                found += self._gaps.complete(name, source.timeline.taken)
         self._give(found)
         for name, source in inputs.items():
             own = [record for record in records if record.source == name]
@@ -222,19 +223,29 @@ class Worker:
             self._follow(state, position)
 
     def _joined(self, records: Iterable[PlacedRecord]) -> list[PlacedRecord]:
-        """Count the losses, and keep back the short ones, to join them."""
+        """Count the losses, and keep them back until their gap is known."""
         found: list[PlacedRecord] = []
         for record in records:
-            if isinstance(record, Gap):
-                self._parts.inputs[record.source].meter.lose(record)
-                found += self._gaps.add(record)
-            else:
+            meter, gaps = self._parts.inputs[record.source].meter, []
+            if isinstance(record, ScoreFrame):
+                gaps = meter.gaps.cover(record)
+            elif isinstance(record, Gap):
+                meter.lose(record)
+                gaps = [record]
+                if record.reason != "overload":
+                    start = self._parts.pipeline.contiguous_start(record.source)
+                    gaps = meter.gaps.lose(record, start)
+            for gap in gaps:
+                found += self._gaps.add(gap)
+            if not isinstance(record, Gap):
                 found.append(record)
         return found
 
     def _finish(self, source: str, reason: EndReason) -> None:
         """End what goes on at a source."""
         ended = self._parts.pipeline.finish(source, reason)
+        for gap in self._parts.inputs[source].meter.gaps.take():
+            self._give(self._gaps.add(gap))
         self._give([*self._gaps.take(source), *ended])
 
     def _follow(self, state: SourceState, position: int) -> None:

@@ -66,7 +66,7 @@ FAMILIES = (
     (COUNTER, "events", "", ("source", "label"), "Events that have ended."),
     (GAUGE, "last_sample_time", "seconds", SOURCE, "When the newest sample came."),
     (GAUGE, "backlog", "seconds", SOURCE, "Captured and not analysed."),
-    (GAUGE, "listened", "ratio", SOURCE, "Share of the sound that was captured."),
+    (GAUGE, "listened", "ratio", SOURCE, "Share of the time that was analysed."),
     (GAUGE, "listened_day", "ratio", SOURCE, "The same share of the last 24 hours."),
     (GAUGE, "level", "dbfs", SOURCE, "Level of the newest hop."),
     (GAUGE, "laeq", "decibels", SOURCE, "A-weighted level of the newest hop."),

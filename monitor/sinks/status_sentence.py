@@ -17,7 +17,7 @@ def sentence_of(
     mutes: Sequence[Document] = (),
 ) -> str:
     """Sum up the status for people; `mutes` are those of the alert rules."""
-    parts = [_heard(statistics, age_seconds, utc)]
+    parts = [_heard(statistics, age_seconds)]
     if mutes:
         # No trouble, for somebody wanted it; but nobody gets these alerts.
         parts.append(f"muted: {', '.join(_mute(each, utc) for each in mutes)}")
@@ -29,7 +29,7 @@ def _mute(mute: Document, utc: datetime) -> str:
     return f"{mute['rule']} ({duration(left.total_seconds())})"
 
 
-def _heard(statistics: Statistics | None, age_seconds: float, utc: datetime) -> str:
+def _heard(statistics: Statistics | None, age_seconds: float) -> str:
     age = duration(age_seconds)
     if statistics is None:
         return f"nothing has been analysed yet, {age} after the start"
@@ -37,7 +37,7 @@ def _heard(statistics: Statistics | None, age_seconds: float, utc: datetime) -> 
         return f"the analysis hangs: it has not moved for {age}"
     listening = statistics.listening(age_seconds)
     missing = [
-        f"{each.source} ({_obstacle(each, statistics, utc)})"
+        f"{each.source} ({_obstacle(each, statistics, age_seconds)})"
         for each in statistics.sources
         if not listening.get(each.source, True)
     ]
@@ -59,23 +59,30 @@ def _heard(statistics: Statistics | None, age_seconds: float, utc: datetime) -> 
     return f"{sentence}; trouble: {', '.join(troubles)}" if troubles else sentence
 
 
-def _obstacle(source: SourceStatistics, statistics: Statistics, utc: datetime) -> str:
+def _obstacle(
+    source: SourceStatistics, statistics: Statistics, age_seconds: float
+) -> str:
     """Explain why a source is not listened to."""
     if source.state != "listening":
         detail = without_secrets(source.detail)
         return f"{source.state}: {detail}" if detail else source.state
     trouble = statistics.deafening(source.source)
-    if trouble is not None:
-        return without_secrets(trouble.detail) or trouble.kind
-    if source.last_sample is None:
+    if trouble is None:
+        return obstacle(source, age_seconds)
+    return without_secrets(trouble.detail) or trouble.kind
+
+
+def obstacle(source: SourceStatistics, age_seconds: float = 0.0) -> str:
+    """Explain why a source that is open is not analysed."""
+    silence = source.silent_seconds + age_seconds
+    if math.isinf(silence):
         if any(loss.reason == "invalid" for loss in source.losses):
             return "its samples are invalid: is its sample_format right?"
         return "no sound has come yet"
-    silence = (utc - source.last_sample).total_seconds()
     if silence >= FRESH_SECONDS:
         return f"no sound has come for {duration(silence)}"
+    if source.is_losing:
+        return "its sound comes, but is too short between losses to be analysed"
     if math.isnan(source.level.dbfs):
         return "its first seconds are not complete yet"
-    if source.gaps:
-        return "its gaps leave no window whole"
     return "its sound is not analysed"

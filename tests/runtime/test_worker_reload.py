@@ -182,13 +182,12 @@ def test_the_samples_before_a_gap_are_not_analysed_again(
     bench.timeline.open(1)
     bench.deliver(2)
     bench.work()
-    gap = next(record for record in bench.records if isinstance(record, Gap))
     before = len(bench.records)
     bench.replace(make_pipeline(classifier))
     bench.deliver(8)
     later = frames(bench.finish()[before:])
     assert later
-    assert min(frame.start for frame in later) >= gap.stop
+    assert min(frame.start for frame in later) >= 7 * RATE
 
 
 def test_a_reload_right_after_a_gap_loses_nothing_more(classifier: Classifier) -> None:

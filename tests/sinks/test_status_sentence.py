@@ -91,18 +91,19 @@ def test_a_source_that_waits_is_named_with_the_reason(monitor: FakeMonitor) -> N
 def test_a_source_that_delivers_nothing_is_reported_whatever_its_state(
     monitor: FakeMonitor,
 ) -> None:
-    silent_since = monitor.clock.utc()
     made = with_source(
-        monitor.report(), last_sample=silent_since, level=Levels(-40.0, 40.0)
+        monitor.report(),
+        level=Levels(-40.0, 40.0),
+        idle_seconds=20.0,
+        silent_seconds=20.0,
     )
-    made = with_source(made, idle_seconds=20.0)
-    monitor.clock.advance(20)
     monitor.tracker.report(made)
     assert not monitor.snapshot["listening"]
-    assert "street (no sound has come for 21.0 s)" in monitor.snapshot["sentence"]
-    late = monitor.clock.utc() - timedelta(seconds=1)
-    monitor.tracker.report(with_source(made, last_sample=late))
+    assert "street (no sound has come for 20.0 s)" in monitor.snapshot["sentence"]
+    monitor.tracker.report(with_source(made, silent_seconds=1.0))
     assert "street (its sound is not analysed)" in monitor.snapshot["sentence"]
+    monitor.tracker.report(with_source(made, silent_seconds=1.0, is_losing=True))
+    assert "too short between losses" in monitor.snapshot["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,8 @@ def test_troubles_are_named_and_some_mean_that_a_source_is_not_listened_to(
 def test_a_source_of_which_every_sample_is_invalid_says_so(
     monitor: FakeMonitor,
 ) -> None:
-    made = with_source(monitor.report(), last_sample=None, idle_seconds=math.inf)
+    never = {"idle_seconds": math.inf, "silent_seconds": math.inf}
+    made = with_source(monitor.report(), **never)
     monitor.tracker.report(with_source(made, losses=(Loss("invalid", 1, 44_100),)))
     assert "street (its samples are invalid" in monitor.snapshot["sentence"]
     monitor.tracker.report(made)
