@@ -78,6 +78,16 @@ def run(
         bool,
         flag("--web", "Serve the web page as well, as `sound-monitor web` does."),
     ] = False,
+    watchdog: Annotated[
+        float | None,
+        option(
+            "SECONDS",
+            "End with 1 if a source or the analysis hangs for so long, so that it is "
+            "started again; 30 in a container.",
+            min=1,
+            max=3600,
+        ),
+    ] = None,
 ) -> int:
     """Run the daemon until it is stopped or its recordings are over."""
     from monitor.commands.configuration import load, load_again, with_options
@@ -147,6 +157,7 @@ def run(
             output=output_of_process(),
             terminal=terminal_of_process(),
             loaded=loaded,
+            watchdog_seconds=watchdog,
         )
 
 

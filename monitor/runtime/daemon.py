@@ -64,6 +64,7 @@ def run_daemon(
     output: Output,
     terminal: ControllingTerminal,
     loaded: Callable[[], None],
+    watchdog_seconds: float | None = None,
 ) -> int:
     """Listen until SIGINT or SIGTERM, or until every source is a recording that ended.
 
@@ -73,6 +74,7 @@ def run_daemon(
     Once `terminal` is closed, it ends as by SIGINT: a microphone must not stay open
     where nobody sees it.
     `loaded` is called once, before anything is shown.
+    If a thread does not move for `watchdog_seconds`, the process ends with 1.
 
     Returns:
         The exit code: 0, or 1 if a thread failed.
@@ -97,7 +99,8 @@ def run_daemon(
         loaded()
         app = App(plan, environment)
         signals = Signals(terminal)
-        code = _run(app, reread, commands, signals)
+        manager = ServiceManager(ends_itself_after=watchdog_seconds)
+        code = _run(app, reread, commands, signals, manager)
     finally:
         environment.screen.close()
     if code == 0:
@@ -119,11 +122,15 @@ def _keep_page(facts: DaemonFacts, signals: "Signals") -> None:
 
 
 def _run(
-    app: App, reread: Reread, commands: MonitorCommands, signals: "Signals"
+    app: App,
+    reread: Reread,
+    commands: MonitorCommands,
+    signals: "Signals",
+    manager: ServiceManager,
 ) -> int:
     environment = app.environment
     supervisor = Supervisor(
-        ServiceManager(), environment.clock, app.turns, environment.summary.sentence
+        manager, environment.clock, app.turns, environment.summary.sentence
     )
     collect_as_usual()
     report_overrides(environment)

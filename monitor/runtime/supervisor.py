@@ -3,6 +3,7 @@
 The messages follow the protocol of sd_notify(3).
 """
 
+import faulthandler
 import logging
 import os
 import socket
@@ -26,11 +27,21 @@ _SEND_SECONDS = 1.0
 class ServiceManager:
     """Sends messages to systemd; without $NOTIFY_SOCKET nothing is sent.
 
-    Used by the main thread.
+    Where no service manager watches, the process can end itself instead: a thread of
+    the interpreter's, which waits for nothing else, prints the stack of every thread
+    and exits with 1.  Used by the main thread.
     """
 
-    def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
-        """Take the address out of `environ`: child processes must not use it."""
+    def __init__(
+        self,
+        environ: MutableMapping[str, str] = os.environ,
+        ends_itself_after: float | None = None,
+    ) -> None:
+        """Take the address out of `environ`: child processes must not use it.
+
+        `ends_itself_after` is the longest silence in seconds before the process ends
+        itself.
+        """
         self._address = environ.pop("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):  # abstract: a name without a file
             self._address = "\0" + self._address[1:]
@@ -38,12 +49,16 @@ class ServiceManager:
         microseconds = environ.pop("WATCHDOG_USEC", "")
         pid = environ.pop("WATCHDOG_PID", str(os.getpid()))
         is_watched = microseconds.isdecimal() and pid == str(os.getpid())
-        self.watchdog_seconds = int(microseconds) / 1e6 if is_watched else None
-        """Longest silence before systemd ends the monitor; None: no watchdog."""
+        self._ends_itself_after = ends_itself_after
+        limits = [ends_itself_after] if ends_itself_after is not None else []
+        limits += [int(microseconds) / 1e6] if is_watched else []
+        self.watchdog_seconds = min(limits, default=None)
+        """Longest silence before the monitor ends; None: no watchdog."""
 
     def ready(self) -> None:
         """Report that the monitor works; also at the end of a reload."""
         self._send("READY=1")
+        self._put_off_end()
 
     def status(self, sentence: str) -> None:
         """Report a sentence for people."""
@@ -52,16 +67,26 @@ class ServiceManager:
     def alive(self) -> None:
         """Reset the watchdog."""
         self._send("WATCHDOG=1")
+        self._put_off_end()
 
     def stopping(self) -> None:
-        """Report that the monitor has begun to end."""
+        """Report that the monitor has begun to end, which has limits of its own."""
         self._send("STOPPING=1")
+        if self._ends_itself_after is not None:
+            faulthandler.cancel_dump_traceback_later()
 
     def reloading(self) -> None:
         """Report that a reload begins; `ready` ends it."""
         # The clock that systemd compares with, whichever one the monitor goes by.
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
+
+    def _put_off_end(self) -> None:
+        if self._ends_itself_after is not None:
+            # Descriptor 2 itself: the stream may belong to a thread that runs no more.
+            faulthandler.dump_traceback_later(
+                self._ends_itself_after, file=2, exit=True
+            )
 
     def _send(self, message: str) -> None:
         if not self._address:
@@ -87,8 +112,9 @@ Turns = Callable[[], Mapping[str, float]]
 class Supervisor:
     """Resets the watchdog as long as every thread moves.
 
-    It is reset only if all threads have moved since the last time.  So systemd restarts
-    a monitor in which one capture or the worker hangs.  Used by the main thread.
+    It is reset only if all threads have moved since the last time.  So a monitor ends,
+    and is started again, in which one capture or the worker hangs.  Used by the main
+    thread.
     """
 
     def __init__(
@@ -155,8 +181,8 @@ class Supervisor:
         elif waited >= limit_seconds / 2 and not self._has_complained:
             self._has_complained = True
             logger.error(
-                "%s did not move for %.1f s; after %.1f s the service manager ends "
-                "the monitor",
+                "%s did not move for %.1f s; after %.1f s the watchdog ends the "
+                "monitor",
                 " and ".join(still),
                 waited,
                 limit_seconds,

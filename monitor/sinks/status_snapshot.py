@@ -31,7 +31,7 @@ DISK_SECONDS = 0.5  # longest wait for the disk
 
 @dataclass(frozen=True, slots=True)
 class Watchdog:
-    """The watchdog of the service manager."""
+    """The watchdog: that of the service manager, or of `run --watchdog`."""
 
     limit_seconds: float
     """The service manager ends a monitor that is silent for so long."""

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from monitor.runtime.drills.monitor_process import MonitorProcess
 from tests.support.daemon import START_SECONDS, RunningMonitor
+from tests.support.hanging_monitor import HANGS
 
 WATCHDOG_SECONDS = 4.0
+MISSING = ("--input", "mic:No Such Microphone")
+SILENCE = {"PULSE_SERVER": "unix:/nowhere"}
 
 
 class NotifySocket:
@@ -45,10 +49,10 @@ def manager(tmp_path: Path) -> Iterator[NotifySocket]:
 
 @pytest.fixture
 def monitor(tmp_path: Path, manager: NotifySocket) -> Iterator[RunningMonitor]:
-    """A daemon whose microphone is missing."""
-    silence = {"PULSE_SERVER": "unix:/nowhere"}
+    """A daemon whose microphone is missing, with a watchdog of its own besides."""
+    arguments = [*MISSING, "--watchdog", f"{WATCHDOG_SECONDS}"]
     with RunningMonitor(
-        tmp_path, "--input", "mic:No Such Microphone", **silence, **manager.environment
+        tmp_path, *arguments, **SILENCE, **manager.environment
     ) as monitor:
         manager.wait_for("READY=1", START_SECONDS)
         yield monitor
@@ -76,3 +80,18 @@ def test_the_abort_of_the_watchdog_logs_the_traces_of_all_threads(
     assert "Fatal Python error: Aborted" in monitor.log
     for function in ("capture.py", "worker.py", "daemon.py"):
         assert function in monitor.log
+
+
+@pytest.mark.parametrize("kind", HANGS)
+def test_without_systemd_a_monitor_that_hangs_ends_and_says_where(
+    kind: str, tmp_path: Path
+) -> None:
+    module = ("tests.support.hanging_monitor", kind)
+    arguments = (*MISSING, "--watchdog", "2")
+    with MonitorProcess(tmp_path, arguments, SILENCE, module=module) as monitor:
+        monitor.wait_until_ready()
+        assert monitor.process.wait(20) == 1
+    log = "\n".join(line.text for line in monitor.logged)
+    assert f"in {kind}" in log
+    assert "daemon.py" in log  # the main thread
+    assert "Timeout (0:00:02)!" in log

@@ -153,6 +153,8 @@ def test_it_listens_without_root_and_without_a_writable_root(
     assert "0" not in fields["Uid"].split()
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
     assert fields["NoNewPrivs"] == "1"
+    told = json.loads(household.inside("monitor", "sound-monitor", "status", "--json"))
+    assert told["watchdog"]["limit_seconds"] == 30
     touched = household.podman.try_run("exec", "monitor", "touch", "/opt/x", "/x")
     assert touched.stderr.count("Read-only file system") == 2
 

@@ -70,6 +70,13 @@ def test_the_image_does_not_run_as_root_and_has_a_health_check() -> None:
     assert SERVICES["monitor"]["healthcheck"]["test"] == ["CMD", *command]
 
 
+def test_the_image_has_a_watchdog_and_compose_starts_it_again() -> None:
+    (command,) = values("CMD")
+    assert json.loads(command) == ["run", "--watchdog", "30"]
+    assert "command" not in SERVICES["monitor"]
+    assert SERVICES["monitor"]["restart"] == "unless-stopped"
+
+
 def test_the_image_and_compose_keep_the_state_at_one_place() -> None:
     assert values("VOLUME") == [STATE]
     assert any(f"STATE_DIRECTORY={STATE}" in value for value in values("ENV"))

@@ -169,6 +169,7 @@ def main() -> None:
     # Source commands and command hooks are other people's programs.
     environ = {name: text for name, text in os.environ.items() if name not in TOKENS}
     command = ["sound-monitor", "run", "--config", str(file), "--web"]
+    command += ["--watchdog", "30"]
     os.execvpe(command[0], command, environ)  # noqa: S606 - no shell is needed
 
 
