@@ -1,11 +1,11 @@
 """A connection to an MQTT broker, on paho's own thread."""
 
-import contextlib
 import logging
 import math
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ KEEP_ALIVE_SECONDS = 30
 MAX_RECONNECT_SECONDS = 60
 
 MAX_RECEIVED = 10_000
-"""Bound on the messages that are kept, whatever the broker sends."""
+"""Bound on the messages that wait, whatever the broker sends; later ones are lost."""
 
 MAX_PACKET_BYTES = 2**17
 """A broker of MQTT 5 leaves out larger ones, from whoever may publish on it."""
@@ -117,9 +117,11 @@ class BrokerConnection:
         self._sent_once: set[int] = set()
         """Ids of the packets of QoS 0 that are not written yet."""
 
-        self._received: dict[str, str] = {}
+        self._received: list[Message] = []
         self._filters: Sequence[str] = ()
         """Subscribed to with each connection in the background."""
+
+        self._replies: Mapping[str, Message] = {}
 
     @property
     def target(self) -> str:
@@ -158,14 +160,21 @@ class BrokerConnection:
         client.loop_start()
         self._wait_for(lambda: self.is_connected, seconds, "did not accept in time")
 
-    def start(self, will: Message, filters: Sequence[str] = ()) -> None:
+    def start(
+        self,
+        will: Message,
+        filters: Sequence[str] = (),
+        replies: Mapping[str, Message] | None = None,
+    ) -> None:
         """Connect in the background, and again when the connection is lost.
 
         The broker publishes `will` if the connection breaks.  Messages that match
-        `filters` wait for `take_received`, but for what the broker has retained.
+        `filters` wait for `take_received`; one at a topic of `replies` is answered at
+        once, with QoS 0.  What the broker has retained counts for neither.
         """
         client = self._new_client(reconnects=True, will=will)
-        self._filters = filters
+        self._replies = replies or {}
+        self._filters = (*filters, *self._replies)
         client.reconnect_delay_set(1, MAX_RECONNECT_SECONDS)
         client.connect_async(*self._settings.place, **self._options())
         client.loop_start()
@@ -183,16 +192,19 @@ class BrokerConnection:
             if not is_topic(each.topic) or not self._takes(each):
                 takes_all = False
             elif each.qos == 0:
-                with self._changed:
-                    sent = self._client.publish(each.topic, each.payload, qos=0)
-                    if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
-                        self._sent_once.add(sent.mid)
+                self._send_once(self._client, each)
             else:
                 self._published += 1
                 self._client.publish(
                     each.topic, each.payload, qos=1, retain=each.retain
                 )
         return takes_all
+
+    def _send_once(self, client: paho.Client, message: Message) -> None:
+        with self._changed:
+            sent = client.publish(message.topic, message.payload, qos=0)
+            if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._sent_once.add(sent.mid)
 
     def _takes(self, message: Message) -> bool:
         payload = message.payload
@@ -217,27 +229,30 @@ class BrokerConnection:
         # sends nothing any more after 20 of them.
         self._client.subscribe([(each, 0) for each in filters])
 
-    def take_received(self) -> dict[str, str]:
-        """Return the newest payload of each topic since the last call."""
+    def take_received(self) -> list[Message]:
+        """Return the messages since the last call, in the order of their arrival."""
         with self._changed:
-            received, self._received = self._received, {}
+            received, self._received = self._received, []
         return received
 
     def wait_received(
-        self, is_enough: Callable[[Mapping[str, str]], bool], seconds: float
-    ) -> Mapping[str, str]:
-        """Return the newest payload of each topic, once enough or `seconds` passed.
+        self, is_enough: Callable[[Message], bool], seconds: float
+    ) -> list[Message]:
+        """Return the messages so far, once one is enough or `seconds` have passed.
 
         Raises:
             BrokerError: The connection is lost.
         """
+        end = time.monotonic() + seconds
+        seen = 0
         with self._changed:
-            self._changed.wait_for(
-                lambda: self.problem or is_enough(self._received), seconds
-            )
-            if self.problem:
-                raise BrokerError(self.problem)
-            return dict(self._received)
+            while not self.problem:
+                new, seen = self._received[seen:], len(self._received)
+                left = end - time.monotonic()
+                if any(map(is_enough, new)) or left <= 0:
+                    return list(self._received)
+                self._changed.wait(left)
+            raise BrokerError(self.problem)
 
     def wait_acknowledged(self, seconds: float) -> None:
         """Wait until the broker has acknowledged everything.
@@ -270,8 +285,8 @@ class BrokerConnection:
     def _new_client(self, *, reconnects: bool, will: Message | None) -> paho.Client:
         self.close()
         self.connections = self._published = self._acknowledged = 0
-        self.is_connected, self.problem, self._received = False, "", {}
-        self._filters = ()
+        self.is_connected, self.problem, self._received = False, "", []
+        self._filters, self._replies = (), {}
         version = CallbackAPIVersion.VERSION2
         client = paho.Client(
             version,
@@ -291,7 +306,7 @@ class BrokerConnection:
         client.on_connect_fail = lambda *_: self._fail(self._explain(sys.exception()))
         client.on_disconnect = lambda *facts: self._lose(*facts[2:4])
         client.on_publish = lambda *facts: self._acknowledge(facts[2])
-        client.on_message = lambda *facts: self._receive(facts[2])
+        client.on_message = lambda *facts: self._receive(facts[0], facts[2])
         self._client = client
         return client
 
@@ -339,14 +354,22 @@ class BrokerConnection:
             self.is_connected, self.problem = False, problem
             self._changed.notify_all()
 
-    def _receive(self, message: paho.MQTTMessage) -> None:
+    def _receive(self, client: paho.Client, message: paho.MQTTMessage) -> None:
         if self._filters and message.retain:
             return  # an old request
-        # A topic that is not UTF-8 cannot be one of ours.
-        with self._changed, contextlib.suppress(UnicodeDecodeError):
-            if len(self._received) < MAX_RECEIVED:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return  # it cannot be one of ours
+        if (reply := self._replies.get(topic)) is not None:
+            self._send_once(client, reply)
+            return
+        with self._changed:
+            # What is retained leaves room for what is said now.
+            most = MAX_RECEIVED // (2 if message.retain else 1)
+            if len(self._received) < most:
                 text = message.payload[:1000].decode(errors="replace")
-                self._received[message.topic] = text
+                self._received.append(Message(topic, text, message.retain))
                 self._changed.notify_all()
 
     def _acknowledge(self, packet: int) -> None:

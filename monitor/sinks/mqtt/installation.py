@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from monitor.private_files import read_regular, write_private
 from monitor.sinks.mqtt.connection import BrokerConnection, Message
 from monitor.sinks.mqtt.discovery import discovery_topic, former_discovery
-from monitor.sinks.mqtt.topics import OFF, ON, ONLINE, Topics, is_topic
+from monitor.sinks.mqtt.topics import OFF, ON, Topics, is_topic
 from monitor.text import name_problem
 
 logger = logging.getLogger(__name__)
@@ -109,41 +109,42 @@ def claim_prefix(
     """Take `topic` as prefix, or, if another monitor has it, one with the id appended.
 
     The retained topic PREFIX/installation holds the id of the one that has it; what is
-    no id counts for nothing.  One that is not online loses it to an installation that
-    is new, as a machine that was set up again, and to one that had it before.  What it
-    or an earlier version has left on the broker is added to the topics that are
-    retained.
+    no id counts for nothing.  Anybody may have left one there, so the holder is asked:
+    one that does not answer loses the prefix to an installation that is new, as a
+    machine that was set up again, and to one that had it before.  What it or an earlier
+    version has left on the broker is added to the topics that are retained.
 
     Raises:
         BrokerError: The connection is lost.
     """
     own, before = f"{topic}-{installation.id}", installation.prefix
     topics, is_new = Topics(topic), before not in (topic, own)
-    former = Topics(before or topic).installation
-    connection.subscribe(
-        topics.installation, topics.availability, topics.every_label, former
-    )
+    former, own_id = Topics(before or topic), installation.id
+    connection.subscribe(topics.installation, former.installation)
+    asked = {topics.who_holds, former.who_holds}
+    connection.publish(Message(each, "") for each in asked)
+    claimed = topics.installation, own_id
     received = connection.wait_received(
-        lambda got: before == topic and _holder(got, former) == installation.id, seconds
+        lambda it: before == topic and (it.topic, it.payload) == claimed, seconds
     )
-    if before != topic and _holder(received, former) not in ("", installation.id):
+    if before != topic and _other_answers(received, former, own_id):
         # Another monitor has taken the former prefix over, and what is below it.
         installation = _without(installation, before)
-    claim = _holder(received, topics.installation)
-    holder = claim or installation.id
-    left: Retained = {}
-    may_take = before != own and received.get(topics.availability) != ONLINE
-    if not claim or may_take:
+    claim = _holder(received, topics)
+    may_take = before != own and not _other_answers(received, topics, own_id)
+    holder = own_id if not claim or may_take else claim
+    if holder == own_id:
         if is_new:
-            left = _left_by_others(received, topic, discovery_prefix, holder)
-        holder = installation.id
-    if holder == installation.id:
-        connection.publish([Message(topics.installation, holder, retain=True)])
-        if claim != holder:
+            connection.subscribe(topics.every_label)
+        connection.publish([Message(topics.installation, own_id, retain=True)])
+        if is_new or claim != own_id:
             # Of two that claim it at the same time, the broker's last one has it.
             received = connection.wait_received(lambda _: False, seconds)
-            holder = _holder(received, topics.installation) or holder
-    if holder == installation.id:
+            holder = _holder(received, topics) or own_id
+    if holder == own_id:
+        left: Retained = {}
+        if is_new:
+            left = _left_by_others(received, topic, discovery_prefix, claim or own_id)
         retained = {**left, **installation.retained}
         return replace(installation, prefix=topic, retained=retained)
     if before != own:
@@ -157,13 +158,19 @@ def claim_prefix(
     return replace(_without(installation, topic), prefix=own)
 
 
-def _holder(received: Mapping[str, str], topic: str) -> str:
+def _holder(received: Sequence[Message], topics: Topics) -> str:
     """Id of the installation that has a prefix; empty: none.
 
     Anybody who may publish on the broker may have written there.
     """
-    text = received.get(topic, "")
-    return text if _is_id(text) else ""
+    texts = [str(it.payload) for it in received if it.topic == topics.installation]
+    return texts[-1] if texts and _is_id(texts[-1]) else ""
+
+
+def _other_answers(received: Sequence[Message], topics: Topics, own_id: str) -> bool:
+    """Whether another installation has answered now, and not only long ago."""
+    live = [it for it in received if not it.retain]
+    return _holder([it for it in live if it.payload != own_id], topics) != ""
 
 
 def _is_id(text: str) -> bool:
@@ -185,13 +192,13 @@ def _without(installation: Installation, prefix: str) -> Installation:
 
 
 def _left_by_others(
-    received: Mapping[str, str], topic: str, discovery_prefix: str | None, holder: str
+    received: Sequence[Message], topic: str, discovery_prefix: str | None, holder: str
 ) -> Retained:
     """Topics of an earlier version, or of a former holder, by the states of labels."""
     left: Retained = {}
-    for path, payload in received.items():
-        levels = path.removeprefix(f"{topic}/").split("/")
-        if len(levels) != 3 or levels[1] != "label" or payload not in (ON, OFF):
+    for message in received:
+        levels = message.topic.removeprefix(f"{topic}/").split("/")
+        if len(levels) != 3 or levels[1] != "label" or message.payload not in (ON, OFF):
             continue
         source, label = levels[0], unquote(levels[2])
         if name_problem(source) or name_problem(label) or len(left) > MOST_LEFT:

@@ -1,17 +1,24 @@
 """What subscribers of the broker may ask for: to mute alerts, and a sensitivity."""
 
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.errors import SoundMonitorError
-from monitor.sinks.mqtt.topics import OFF, ON, Topics
+from monitor.sinks.mqtt.connection import Message
+from monitor.sinks.mqtt.topics import OFF, ON
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_requests import Commands
 
+logger = logging.getLogger(__name__)
+
 MUTE_SECONDS = 86_400
 """Duration of a mute: one that was forgotten ends by itself."""
+
+REJECTED_SECONDS = 60.0
+"""Shortest time between log lines about the rejected requests at one topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +49,20 @@ class Requests:
         muted = {str(mute["rule"]) for mute in self.mutes()}
         return ON if self.rules and muted.issuperset(self.rules) else OFF
 
-    def answer(self, topics: Topics, topic: str, payload: str) -> str:
-        """Do what a message asks for; it may take some seconds.
+    def answer(self, message: Message, label: str | None) -> str:
+        """Do what a message asks for, for a label or, None, for all; may take seconds.
 
         Returns:
             Why it changed nothing; empty if it was done.
         """
-        label = topics.label_of_request(topic)
+        payload = str(message.payload)
         try:
             if label is None:
                 self._mute(payload)
             else:
                 self._change(label, payload)
         except SoundMonitorError as error:
-            return f"a message at {topic:.200} changed nothing: {error}"
+            return f"a message at {message.topic:.200} changed nothing: {error}"
         return ""
 
     def _mute(self, payload: str) -> None:
@@ -86,3 +93,37 @@ class Requests:
                 "mqtt.may_change hold sensitivity"
             )
         self.commands("sensitivity", {"label": label, "value": value})
+
+
+class RejectedRequests:
+    """Logs rejected requests: the first at a topic at once, then a line a minute."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._newest: dict[str, tuple[float, int, str]] = {}
+        """By topic, when a line was logged, the requests since then, and the newest."""
+
+    def report(self, topic: str, reason: str, now: float) -> None:
+        """Take the reason why a request was rejected.
+
+        `topic` is empty for all that nobody reads: there may be any number of them.
+        """
+        logged_at, count, _ = self._newest.get(topic, (-math.inf, 0, ""))
+        if logged_at == -math.inf:
+            logger.warning("%s", reason)
+            self._newest[topic] = now, 0, ""
+        else:
+            self._newest[topic] = logged_at, count + 1, reason
+
+    def flush(self, now: float) -> None:
+        """Log the number of those that are due."""
+        for topic, (logged_at, count, reason) in list(self._newest.items()):
+            if now - logged_at < REJECTED_SECONDS:
+                continue
+            del self._newest[topic]
+            if count:
+                where = "here" if topic else "at topics that do not exist"
+                logger.warning(
+                    "%s (the latest of %d more in a minute %s)", reason, count, where
+                )
+                self._newest[topic] = now, 0, ""

@@ -37,7 +37,7 @@ from monitor.sinks.mqtt.installation import (
     read_installation,
     write_installation,
 )
-from monitor.sinks.mqtt.requests import Requests
+from monitor.sinks.mqtt.requests import RejectedRequests, Requests
 from monitor.sinks.mqtt.source_states import SourceStates
 from monitor.sinks.mqtt.topics import OFFLINE, ONLINE, Topics
 from monitor.sinks.sink import BackgroundThread, Sink
@@ -60,9 +60,6 @@ STEADY_SECONDS = 10.0
 
 SHORT_CONNECTIONS = 10
 """So many that do not last hardly have their reason in the network."""
-
-REJECTED_SECONDS = 60.0
-"""Shortest time between log lines about requests that changed nothing."""
 
 CLOSE_SECONDS = 0.4
 """Time at the end for the last states."""
@@ -129,9 +126,7 @@ class MqttStates(Sink):
         self._suspicious: float = SHORT_CONNECTIONS
         """Number of connections that is suspicious, if none of them is steady."""
 
-        self._rejected_at, self._rejected = -math.inf, 0
-        """Time of the latest log line of a request, and the requests since then."""
-
+        self._rejected = RejectedRequests()
         self._served = 0
         """The number of the newest connection that has got everything."""
 
@@ -174,7 +169,9 @@ class MqttStates(Sink):
         both = replace(installation, retained={**installation.retained, **retained})
         if not self._write(both):
             described = {}
-        connection.start(offline, topics.every_request if self._may_change else ())
+        requests = topics.every_request if self._settings.may_change else ()
+        holds = Message(topics.installation, installation.id, qos=0)
+        connection.start(offline, requests, {topics.who_holds: holds})
         while not stop.wait(POLL_SECONDS):
             self._take_requests(topics)
             self._count_today()
@@ -202,31 +199,19 @@ class MqttStates(Sink):
         connection.close()
         # What came before the end is answered after it: a new connection may be there.
         self._take_requests(topics)
-
-    @property
-    def _may_change(self) -> bool:
-        return bool(self._settings.may_change)
+        self._rejected.flush(math.inf)
 
     def _take_requests(self, topics: Topics) -> None:
         """Do what was asked for, and publish what may be asked for as it is now."""
-        if not self._may_change:
-            return
-        for topic, payload in self._connection.take_received().items():
-            self._log_rejected(self._requests.answer(topics, topic, payload))
+        now = self._clock.monotonic()
+        for message in self._connection.take_received():
+            label = topics.label_of_request(message.topic)
+            if reason := self._requests.answer(message, label):
+                is_ours = label is None or label in self._requests.sensitivities
+                self._rejected.report(message.topic if is_ours else "", reason, now)
+        self._rejected.flush(now)
         if (mute := self._requests.mute) is not None:
             self._states.set(Topics("").mute, mute)
-
-    def _log_rejected(self, reason: str) -> None:
-        """Log why a request changed nothing, and count those that come soon after."""
-        if not reason:
-            return
-        now = self._clock.monotonic()
-        if now - self._rejected_at < REJECTED_SECONDS:
-            self._rejected += 1
-            return
-        more = f" (and {self._rejected} more before)" if self._rejected else ""
-        logger.warning("%s%s", reason, more)
-        self._rejected_at, self._rejected = now, 0
 
     def _count_today(self) -> None:
         """Read the events of the day and the last, as often as levels are due."""

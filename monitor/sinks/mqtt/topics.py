@@ -25,6 +25,9 @@ class Topics:
         self.installation = f"{prefix}/installation"
         """Id of the installation that has the prefix."""
 
+        self.who_holds = f"{self.installation}/get"
+        """A message here is answered by the installation that has the prefix."""
+
         self.trouble = f"{prefix}/problem"
         """Problem of the monitor or of any source: ON or OFF."""
 

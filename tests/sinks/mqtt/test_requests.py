@@ -17,6 +17,8 @@ from tests.support.broker import (
 )
 from tests.support.clock import FakeClock
 
+SIREN_SET = "sound-monitor/label/siren/sensitivity/set"
+
 
 @needs_mosquitto
 def test_subscribers_may_mute_and_change_a_sensitivity_if_they_are_allowed(
@@ -83,10 +85,40 @@ def test_nothing_is_changed_that_the_configuration_does_not_allow(
 
 
 @needs_mosquitto
-def test_wrong_requests_are_logged_once_a_minute_and_counted(
+def test_each_request_is_taken_in_order(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, wrong = FakeClock(), "sound-monitor/label/{}/sensitivity/set"
+    values: list[float] = []
+    first, go_on = threading.Event(), threading.Event()
+
+    def do(_name: str, arguments: Mapping[str, Any]) -> Document:
+        first.set()
+        assert go_on.wait(10)
+        values.append(arguments["value"])
+        return {}
+
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(broker, may_change=["sensitivity"], commands=do) as sink,
+    ):
+        subscriber.wait_for(ONLINE, "online")
+        subscriber.publish(SIREN_SET, "0.1")
+        assert first.wait(10)
+        for payload in ("0.7", "nonsense", "0.8", "7"):
+            subscriber.publish(SIREN_SET, payload)
+        wait_until(lambda: len(sink._connection._received) == 4)
+        go_on.set()
+        wait_until(lambda: len(values) == 3)
+    assert values == [0.1, 0.7, 0.8]
+    assert "siren/sensitivity/set changed nothing" in caplog.text
+
+
+@needs_mosquitto
+def test_a_wrong_request_is_logged_at_once_and_then_counted_at_its_topic(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, topic = FakeClock(), "sound-monitor/label/{}/sensitivity/set"
     with (
         running_broker(tmp_path) as broker,
         subscribed(broker) as subscriber,
@@ -94,13 +126,16 @@ def test_wrong_requests_are_logged_once_a_minute_and_counted(
     ):
         subscriber.wait_for(ONLINE, "online")
         for number in range(500):
-            subscriber.publish(wrong.format(number), "1")
-        wait_until(lambda: sink._rejected == 499)
+            subscriber.publish(topic.format(number), "1")
+        subscriber.publish(topic.format("siren"), "7")
+        wait_until(lambda: "siren/sensitivity/set changed nothing" in caplog.text)
+        assert caplog.text.count("changed nothing") == 2
+        subscriber.publish(topic.format("siren"), "8")
+        wait_until(lambda: sink._rejected._newest[SIREN_SET][1] == 1)
         clock.advance(60)
-        subscriber.publish(wrong.format("last"), "1")
-        wait_until(lambda: "last/sensitivity/set changed nothing" in caplog.text)
-    assert caplog.text.count("changed nothing") == 2
-    assert "(and 499 more before)" in caplog.text
+        wait_until(lambda: "latest of 1 more in a minute here" in caplog.text)
+    assert "latest of 499 more in a minute at topics that do not exist" in caplog.text
+    assert caplog.text.count("changed nothing") == 4
 
 
 @needs_mosquitto
@@ -144,7 +179,7 @@ def test_a_mute_never_shortens_one_and_says_when_there_is_nothing_to_mute(
     muted: int,
 ) -> None:
     done: list[str] = []
-    sensitivity = "sound-monitor/label/siren/sensitivity/set"
+    sensitivity = SIREN_SET
     with (
         running_broker(tmp_path) as broker,
         subscribed(broker) as subscriber,

@@ -3,7 +3,7 @@
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -202,20 +202,23 @@ class FakeConnection:
         self.looks += 1
         return self.pending
 
-    def publish(self, messages: list[Message]) -> None:
+    def publish(self, messages: Iterable[Message]) -> None:
         self.messages += messages
 
     def open(self, seconds: float) -> None:
         pass
 
-    def start(self, will: Message, filters: Sequence[str] = ()) -> None:
+    def start(self, *settings: object) -> None:
         pass
 
     def subscribe(self, *filters: str) -> None:
         pass
 
-    def wait_received(self, is_enough: object, seconds: float) -> dict[str, str]:
-        return {}
+    def take_received(self) -> list[Message]:
+        return []
+
+    def wait_received(self, is_enough: object, seconds: float) -> list[Message]:
+        return []
 
     def wait_acknowledged(self, seconds: float) -> None:
         pass
