@@ -58,6 +58,7 @@ COMMANDS = {
     "replay": (HISTORY, "replay", "HELP"),
     "forget": (HISTORY, "forget", "HELP"),
     "analyze": (RECORDINGS, "analyze", "HELP"),
+    "archive": (RECORDINGS, "archive", "HELP"),
     "benchmark": (RECORDINGS, "benchmark", "HELP"),
     "model": (MODELS, "model", "HELP"),
     "train": (MODELS, "train", "HELP"),

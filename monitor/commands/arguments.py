@@ -13,7 +13,11 @@ from monitor.errors import UsageError
 from monitor.text import path_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
     from monitor.commands.configuration import Configuration
+    from monitor.sinks.store.queries import Reader
 
 ComputeDevice = Literal["auto", "cpu", "cuda", "mps"]
 Speed = Literal["realtime", "max"]
@@ -61,6 +65,9 @@ SinceOption = Annotated[
 ]
 UntilOption = Annotated[
     str | None, option("TIME", "End, in the same form; now by default.")
+]
+ArchiveOption = Annotated[
+    Path | None, option("DIR", "Read an archive, see 'archive', not the database.")
 ]
 DataArgument = Annotated[
     Path, argument("DATA", "The recordings: folder or CSV, see above.")
@@ -157,6 +164,31 @@ def database_path(configuration: "Configuration") -> Path:
     if path is None:
         raise UsageError("store.path is null: there is no database")
     return configuration.state_dir / path
+
+
+@contextlib.contextmanager
+def open_history(
+    configuration: "Configuration",
+    archive: Path | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> "Iterator[Reader]":
+    """Open the database, or of an archive what overlaps a time range.
+
+    Raises:
+        StoreError: It is not there, or cannot be read.
+        UsageError: The configuration has no database.
+    """
+    if archive is not None:
+        from monitor.fleet.archive.reader import open_archive
+
+        opened: AbstractContextManager[Reader] = open_archive(archive, since, until)
+    else:
+        from monitor.sinks.store.queries import open_to_read
+
+        opened = open_to_read(database_path(configuration))
+    with opened as reader:
+        yield reader
 
 
 def parse_time_range(

@@ -10,6 +10,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 from monitor.commands.arguments import (
+    ArchiveOption,
     ConfigOption,
     JsonOption,
     SinceOption,
@@ -39,7 +40,7 @@ no end yet.  A group, such as dog, stands for itself and its members, see
 --min-score, --verdict or --csv they are left out.  --json prints one record a
 line, in the format of the event log, with the review of an event: verdict,
 right label and lock; --csv prints a table for spreadsheets, with times in
-UTC.
+UTC.  With --archive both name the recording, too.
 
 Examples:
   sound-monitor events --since 1h
@@ -48,6 +49,7 @@ Examples:
   sound-monitor events --label dog --since 1d
   sound-monitor events --verdict wrong --json
   sound-monitor events --since 1w --source yard --csv > yard.csv
+  sound-monitor events --archive results/ --label siren --json
 """
 
 
@@ -68,12 +70,12 @@ def events(
     ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, flag("--csv", "Print CSV.")] = False,
+    archive: ArchiveOption = None,
     config: ConfigOption = None,
 ) -> int:
     """Print the chosen events."""
-    from monitor.commands.arguments import database_path, parse_time_range
+    from monitor.commands.arguments import open_history, parse_time_range
     from monitor.commands.configuration import load
-    from monitor.sinks.store.queries import open_to_read
 
     if as_json and as_csv:
         raise UsageError("--json and --csv: choose one of them")
@@ -81,7 +83,7 @@ def events(
     chosen = sources or ()
     configuration = load(config)
     with SpooledTemporaryFile(SPOOL_BYTES, "w+", encoding="utf-8", newline="") as lines:
-        with open_to_read(database_path(configuration)) as reader:
+        with open_history(configuration, archive, first, last) as reader:
             found = reader.events(
                 first,
                 last,
@@ -90,15 +92,16 @@ def events(
                 min_score=min_score,
             )
             reviews = reader.reviews() if as_json or verdict else {}
+            files: Mapping[str, str] = getattr(reader, "files", {})
             if verdict:
                 found = (it for it in found if _has_verdict(it, reviews, verdict))
             if not (labels or min_score is not None or verdict or as_csv):
                 health = reader.health(first, last, sources=chosen)
                 found = heapq.merge(found, health, key=_start)
             if as_json:
-                _write_json(found, reviews, lines)
+                _write_json(found, reviews, files, lines)
             elif as_csv:
-                _write_csv(found, lines)
+                _write_csv(found, files, lines)
             else:
                 units = configuration.config.weighted_units
                 rows = (table_row(timed, units) for timed in found)
@@ -153,7 +156,10 @@ def _has_verdict(
 
 
 def _write_json(
-    found: Iterable[Timed], reviews: "Mapping[str, Review]", lines: IO[str]
+    found: Iterable[Timed],
+    reviews: "Mapping[str, Review]",
+    files: Mapping[str, str],
+    lines: IO[str],
 ) -> None:
     from monitor.sinks.encoding import encode
     from monitor.sinks.store.reviews import encode_review
@@ -163,19 +169,25 @@ def _write_json(
         assert line is not None
         if isinstance(timed.record, Onset | Event):
             line["review"] = encode_review(reviews.get(timed.record.id))
+        if files:
+            line["file"] = files.get(str(line["id"]))
         lines.write(json.dumps(line, allow_nan=False) + "\n")
 
 
-def _write_csv(found: Iterable[Timed], lines: IO[str]) -> None:
+def _write_csv(
+    found: Iterable[Timed], files: Mapping[str, str], lines: IO[str]
+) -> None:
     import csv
 
     from monitor.sinks.encoding import KEYS, encode
     from monitor.text import table_text
 
     columns = [key for key in KEYS if key not in ("schema", "top")]
+    columns += ["file"] if files else []
     writer = csv.DictWriter(lines, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for timed in found:
         row = encode(timed) or {}
+        row["file"] = files.get(str(row.get("id")))
         texts = {key: table_text(it) for key, it in row.items() if isinstance(it, str)}
         writer.writerow(row | texts)

@@ -3,17 +3,18 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from monitor.commands.arguments import (
+    ArchiveOption,
     ConfigOption,
     JsonOption,
     argument,
-    database_path,
     flag,
+    open_history,
     option,
     parse_day,
 )
@@ -56,6 +57,7 @@ Examples:
   sound-monitor report yesterday --label dog
   sound-monitor report 2026-11-23 --json
   sound-monitor report --diary --days 14 --csv diary.csv
+  sound-monitor report 2024-05-01 --archive results/
 """
 
 
@@ -77,6 +79,7 @@ def report(
     csv: Annotated[
         Path | None, option("FILE", "Write the diary to a file, as CSV.")
     ] = None,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> int:
@@ -86,7 +89,6 @@ def report(
     from monitor.sinks.store.day_report import report_day
     from monitor.sinks.store.level_figures import day_levels
     from monitor.sinks.store.noise_diary import PAUSE, noise_diary
-    from monitor.sinks.store.queries import open_to_read
     from monitor.sinks.store.selection import Selection
 
     given = {"--days": days, "--pause": pause, "--csv": csv}
@@ -98,11 +100,15 @@ def report(
     first = last - timedelta(days=(days or 1) - 1)
     configuration = load(config)
     settings, folder = configuration.config, configuration.state_dir
-    with open_to_read(database_path(configuration)) as reader:
-        chosen = chosen_labels(labels, settings, reader)
+    silent = None
+    if archive is None:
         paths = client_paths(settings.status.socket, folder, os.environ)
         silent = silent_since(query_status(paths))
-        selection = Selection(first, last, now, labels=chosen, silent=silent)
+    selection = Selection(first, last, now, silent=silent)
+    bounds = selection.start, selection.end
+    with open_history(configuration, archive, *bounds) as reader:
+        chosen = chosen_labels(labels, settings, reader)
+        selection = replace(selection, labels=chosen)
         if diary:
             longest = PAUSE if pause is None else timedelta(minutes=pause)
             incidents = noise_diary(reader, selection, pause=longest)

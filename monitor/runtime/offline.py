@@ -20,7 +20,7 @@ from monitor.runtime.parts import Parts, SourceInput
 from monitor.runtime.pipeline import build_pipeline
 from monitor.runtime.stats import SourceMeter
 from monitor.runtime.worker import Worker
-from monitor.sinks.sink import MemorySink
+from monitor.sinks.sink import MemorySink, Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +53,47 @@ def analyze_file(
     source: str,
     chosen: ChosenModels | None = None,
 ) -> Analysis:
+    """Analyse a recording and keep its records in memory; see `analyze_into`."""
+    records = MemorySink()
+    failure = analyze_into(
+        records, path, models, config, source=source, session=source, chosen=chosen
+    )
+    return Analysis(records.records, failure)
+
+
+def analyze_into(
+    sink: Sink,
+    path: Path,
+    models: Models | Classifier,
+    config: Config,
+    *,
+    source: str,
+    session: str,
+    level_offset_db: float = 0.0,
+    chosen: ChosenModels | None = None,
+) -> SoundMonitorError | None:
     """Analyse a recording with the detection rules of `config`, on this thread.
 
     Args:
+        sink: Takes the records as they come, and is closed at the end.
         path: The recording.
         models: They listen.
         config: Its sources are not used.
         source: Name in the records.
+        session: Part of the ids of events.
+        level_offset_db: Added to A-weighted levels.
         chosen: The labels that are reported, of any source; None: all.
+
+    Returns:
+        Error that ended the recording early; None: it was read to its end.
 
     Raises:
         UsageError: There is no such file.
         AudioFileError: The file is not a recording.
     """
-    settings = SourceSettings(name=source, input="file:of that name")
+    settings = SourceSettings(
+        name=source, input="file:of that name", level_offset_db=level_offset_db
+    )
     config = config.model_copy(update={"sources": (settings,)})
     models = as_models(models)
     clock, rate, stop = SystemClock(), models.spec.sample_rate, threading.Event()
@@ -76,17 +103,17 @@ def analyze_file(
         rate,
         config.health,
         level_gate_dbfs=config.detection.level_gate_dbfs,
-        session=source,
+        session=session,
         live=False,
     )
     parts = Parts(
         build_pipeline(
-            config, models, source, None if chosen is None else chosen.of_one(source)
+            config, models, session, None if chosen is None else chosen.of_one(source)
         ),
         {source: SourceInput(timeline, None, SourceMeter(timeline), health)},
         config.health,
-        source,
-        sinks=[records := MemorySink()],
+        session,
+        sinks=[sink],
     )
     capture = Capture(
         File(path, "max", clock.monotonic),
@@ -99,4 +126,4 @@ def analyze_file(
     capture.run(stop)
     wakeup.set()  # nothing is left to wait for
     timeline.worker.run(stop)
-    return Analysis(records.records, capture.failure)
+    return capture.failure

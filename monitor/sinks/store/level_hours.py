@@ -240,9 +240,12 @@ class LevelHourLog:
     def __init__(self) -> None:
         """Begin empty."""
         self._parts: dict[_Key, LevelHour] = {}
-        """What is not in the database yet, in the order in which it began."""
-
         self._in_transaction: list[_Key] = []
+
+    @property
+    def pending(self) -> Sequence[LevelHour]:
+        """What is not in the database yet, in the order in which it began."""
+        return list(self._parts.values())
 
     def add(self, timed: Timed) -> None:
         """Take a score frame; one whose time is unknown is not kept."""

@@ -1,0 +1,1 @@
+"""Archives: recordings of any number, analysed into a folder of Parquet files."""

@@ -1,0 +1,172 @@
+"""The recordings of an archive: found in folders, by patterns, and at URLs."""
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import soundfile
+
+from monitor.errors import UsageError
+from monitor.extras import pip_install
+from monitor.text import path_text, printable
+
+# A file of RAW has no header, so it cannot be read by its name alone.
+_SUFFIXES = frozenset(
+    f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"
+) | {".aif", ".oga", ".opus"}
+
+_VERSIONS = ("ETag", "etag", "md5", "CRC", "mtime", "LastModified", "last_modified")
+"""Keys of what file systems say about a file, of which the first that is there tells
+whether its content has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveInput:
+    """A recording that is to be analysed."""
+
+    name: str
+    """Path from the folder of the argument on, with the name of that folder."""
+
+    location: str
+    """Path or URL."""
+
+    size: int
+    """Bytes."""
+
+    version: str
+    """Time of its last change or, of a URL, a tag of its content."""
+
+    @property
+    def is_url(self) -> bool:
+        """True if fsspec has to fetch it."""
+        return "://" in self.location
+
+    def is_of_shard(self, shard: int, shards: int) -> bool:
+        """Return True if it belongs to a shard, counted from 1."""
+        digest = hashlib.sha256(self.name.encode()).digest()
+        return int.from_bytes(digest[:8], "big") % shards == shard - 1
+
+
+def find_inputs(arguments: Sequence[str]) -> list[ArchiveInput]:
+    """Find the recordings of all arguments, in the order of their names.
+
+    Raises:
+        UsageError: An argument is nothing that can be read, or two recordings have the
+            same name.
+    """
+    found: dict[str, ArchiveInput] = {}
+    for argument in arguments:
+        inputs = _at_url(argument) if "://" in argument else _at_path(argument)
+        count = 0
+        for each in inputs:
+            other = found.setdefault(each.name, each)
+            if other.location != each.location:
+                raise UsageError(
+                    f"{printable(each.location)} and {printable(other.location)} would "
+                    f"both be {printable(each.name)} in the archive: name the folder "
+                    "that holds both, or analyse them into two archives"
+                )
+            count += 1
+        if not count:
+            raise UsageError(f"{printable(argument)}: no recording was found there")
+    return [found[name] for name in sorted(found)]
+
+
+def _at_path(argument: str) -> Iterator[ArchiveInput]:
+    path = Path(argument)
+    if path.is_dir():
+        root = path.resolve()
+        yield from (_local(file, root) for file in _walk(root))
+    elif path.exists():
+        yield _local(path.resolve(), path.resolve().parent)
+    elif glob.has_magic(argument):
+        root = Path(_plain_part(argument)).resolve()
+        for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207 - `**`
+            place = Path(match).resolve()
+            files = _walk(place) if place.is_dir() else [place]
+            yield from (_local(it, root) for it in files if _is_recording(it.name))
+    else:
+        raise UsageError(f"{printable(path_text(path))}: there is no such file")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    # Links to folders are not followed: one may lead back.
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if _is_recording(name))
+
+
+def _local(file: Path, root: Path) -> ArchiveInput:
+    try:
+        facts = file.stat()
+        name = f"{root.name}/{file.relative_to(root)}".lstrip("/")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{printable(path_text(file))}: {error}") from None
+    shown = printable(path_text(name))
+    return ArchiveInput(shown, str(file), facts.st_size, str(facts.st_mtime_ns))
+
+
+def _plain_part(pattern: str) -> str:
+    """Return the folders before the first one that has a wildcard."""
+    parts = pattern.split("/")
+    first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
+
+
+def _is_recording(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
+
+
+def _at_url(argument: str) -> Iterator[ArchiveInput]:
+    try:
+        system, path = fsspec.core.url_to_fs(argument)
+        found, root = _listing(system, path)
+    except ImportError as error:
+        raise UsageError(f"{printable(argument)}: {_lack(error)}") from None
+    except Exception as error:  # noqa: BLE001 - each file system has its own
+        raise UsageError(f"{printable(argument)}: {reason_of(error)}") from None
+    # `zip://inside.wav::file:///archive.zip` has what is outside behind.
+    outside = "".join(f"::{part}" for part in argument.split("::")[1:])
+    for path, facts in sorted(found.items()):
+        inside = path.removeprefix(root).strip("/")
+        folder = root.rstrip("/").rpartition("/")[2]
+        yield ArchiveInput(
+            printable(f"{folder}/{inside}".lstrip("/")),
+            system.unstrip_protocol(path) + outside,
+            int(facts.get("size") or 0),
+            next((str(facts[key]) for key in _VERSIONS if facts.get(key)), ""),
+        )
+
+
+def _listing(system: Any, path: str) -> tuple[dict[str, Mapping[str, Any]], str]:
+    """Return what is known of each recording by its path, and the folder of all."""
+    if glob.has_magic(path):
+        every, root = system.glob(path, detail=True), _plain_part(path)
+    elif system.isdir(path):
+        every, root = system.find(path, detail=True), path
+    else:
+        return {path: system.info(path)}, path.rpartition("/")[0]
+    return {
+        name: facts
+        for name, facts in every.items()
+        if facts.get("type") != "directory" and _is_recording(name.rpartition("/")[2])
+    }, root
+
+
+def _lack(error: ImportError) -> str:
+    """Name the package of a file system that is missing; fsspec says `Install x to`."""
+    words = str(error).split()
+    if words[:1] != ["Install"]:
+        return f"a library is missing: {error}"
+    return f"needs {words[1]}, which is not installed: run `{pip_install(words[1])}`"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an error of any library."""
+    lines: Iterable[str] = str(error).strip().splitlines()
+    return printable(next(iter(lines), "") or type(error).__name__)

@@ -1,0 +1,162 @@
+"""The manifest of an archive: a line of JSON for each recording that was analysed.
+
+Each shard has a manifest of its own, so that jobs on many machines write one folder.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+
+from monitor.errors import SoundMonitorError
+from monitor.fleet.archive.tables import KINDS
+from monitor.text import path_text, printable
+
+PATTERN = "manifest*.jsonl"
+
+Status = Literal["done", "damaged", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of a recording."""
+
+    file: str
+    """Its name, and what else identifies its content."""
+
+    size: int
+    version: str
+    model: str
+    """SHA-256 of the model files, and of the labels that they score."""
+
+    settings: str
+    """SHA-256 of the settings by which it was analysed."""
+
+    status: Status
+    """damaged: a part of it was read, and its records are there; failed: none are."""
+
+    error: str | None = None
+    """Why, in a sentence; None: it is done."""
+
+    output: str | None = None
+    """Name of its Parquet files without their suffix; None: there are none."""
+
+    source: str | None = None
+    start: str | None = None
+    """Its begin, UTC in ISO 8601; None: it is unknown."""
+
+    time_from: str | None = None
+    """Where the begin was found; see `RecordingTime`."""
+
+    seconds: float = 0.0
+    """Length of what was analysed."""
+
+    events: int = 0
+    sample_rate: int | None = None
+    """Samples a second of the model."""
+
+    @property
+    def identity(self) -> tuple[str, int, str, str, str]:
+        """Two with the same one have the same results."""
+        return (self.file, self.size, self.version, self.model, self.settings)
+
+
+class Manifest:
+    """The manifest of a run, and those of all other runs in the same folder."""
+
+    def __init__(self, folder: Path, shard: tuple[int, int] | None = None) -> None:
+        """Open the manifest of a shard, and lock it.
+
+        Raises:
+            SoundMonitorError: Another run writes it, or the folder cannot be written.
+        """
+        self._folder = folder
+        name = "manifest" if shard is None else "manifest-{}-of-{}".format(*shard)
+        self._path = folder / f"{name}.jsonl"
+        try:
+            for kind in KINDS:
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / f".{name}.lock").open("a")
+            self._log: IO[str] | None = None
+        except OSError as error:
+            raise SoundMonitorError(
+                f"--out: {printable(path_text(folder))}: {error.strerror}"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise SoundMonitorError(
+                f"--out: another run is writing {printable(path_text(self._path))}; "
+                "wait for it, or give each a --shard of its own"
+            ) from None
+        self._own = {entry.file: entry for entry in _read(self._path)}
+        self.entries: dict[str, Entry] = {}
+        """The newest of each recording, of any shard."""
+
+        for path in sorted(folder.glob(PATTERN)):
+            self.entries |= {entry.file: entry for entry in _read(path)}
+        self.entries |= self._own
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(self, entry: Entry) -> None:
+        """Write a line, after the files of the recording; delete those of before."""
+        before = self.entries.get(entry.file)
+        if before is not None and before.output not in (None, entry.output):
+            for kind in KINDS:
+                with suppress(FileNotFoundError):
+                    (self._folder / kind / f"{before.output}.parquet").unlink()
+        self.entries[entry.file] = self._own[entry.file] = entry
+        if self._log is None:
+            self._end_torn_line()
+            self._log = self._path.open("a", encoding="utf-8")
+        self._log.write(_line(entry))
+        self._log.flush()
+        os.fsync(self._log.fileno())
+
+    def close(self) -> None:
+        """Write one line for each recording, in the order of their names."""
+        if self._log is not None:
+            self._log.close()
+            beside = self._path.with_name(f".{self._path.name}.part")
+            lines = (_line(self._own[name]) for name in sorted(self._own))
+            beside.write_text("".join(lines), encoding="utf-8")
+            beside.replace(self._path)
+        self._lock.close()
+
+    def _end_torn_line(self) -> None:
+        """End the line that a kill or a full disk has cut off."""
+        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(asdict(entry), allow_nan=False) + "\n"
+
+
+def _read(path: Path) -> Iterator[Entry]:
+    """Read the entries of a manifest; lines that are none are left out."""
+    known = {field.name for field in fields(Entry)}
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            with suppress(ValueError, TypeError, AttributeError):
+                facts = json.loads(line)
+                yield Entry(**{k: it for k, it in facts.items() if k in known})
