@@ -119,7 +119,9 @@ def _plain_part(pattern: str) -> str:
 
 
 def _is_recording(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
+    """Return True unless a name, or a path below a folder, is hidden or of no sound."""
+    is_hidden = any(part.startswith(".") for part in name.split("/"))
+    return not is_hidden and Path(name).suffix.lower() in _SUFFIXES
 
 
 def _at_url(argument: str) -> Iterator[ArchiveInput]:
@@ -154,7 +156,7 @@ def _listing(system: Any, path: str) -> tuple[dict[str, Mapping[str, Any]], str]
     return {
         name: facts
         for name, facts in every.items()
-        if facts.get("type") != "directory" and _is_recording(name.rpartition("/")[2])
+        if facts.get("type") != "directory" and _is_recording(name.removeprefix(root))
     }, root
 
 

@@ -80,7 +80,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
 
     def write(self, batch: Sequence[Timed], /) -> None:
         """Take records; their time of day is that of the recording."""
-        for timed in map(self._placed, batch):
+        for timed in map(self.placed, batch):
             record = timed.record
             if isinstance(record, ScoreFrame):
                 self._frames.append(timed)
@@ -113,7 +113,8 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
     def __enter__(self) -> Self:
         return self
 
-    def _placed(self, timed: Timed) -> Timed:
+    def placed(self, timed: Timed) -> Timed:
+        """Put a record at its time of day, if the begin of the recording is known."""
         if self._start is None:
             return timed
         return replace(
