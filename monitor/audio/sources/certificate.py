@@ -2,9 +2,10 @@
 
     python -I -S certificate.py HOST PORT CA_FILE ARGV...
 
-ffmpeg 5 and 6 take no notice of a certificate by RTSP, whatever they are told.  So a
-connection of its own verifies it just before each of ffmpeg's.  In a child, because
-looking up a name can take half a minute.
+ffmpeg 4 to 7 take no notice of a certificate by RTSP, whatever they are told, and none
+compares it with one in a file, whatever its name.  So a connection of its own verifies
+it just before each of ffmpeg's.  In a child, because looking up a name can take half a
+minute.
 
 The file runs on its own and needs only the standard library, because it has to start
 quickly.

@@ -171,6 +171,7 @@ _STATIC_CODECS = {"0": "PCMU", "8": "PCMA", "26": "JPEG", "96": "unknown"}
 _NO_SOUND = ("matches no streams", "does not contain any stream")
 _REFUSED = re.compile(r"40[13] (Unauthorized|Forbidden)")
 _UNTRUSTED = re.compile(r"certificate( verify failed| failed verif|'s owner|: )")
+_BEFORE_REASON = re.compile(r"certificate verify failed: |error:\w+:SSL routines::")
 _NOT_FOUND = re.compile(r"404 (Stream )?Not Found")
 _UNREACHABLE = re.compile(
     r"Connection refused|Connection timed out|Operation timed out|No route to host|"
@@ -250,9 +251,9 @@ def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fau
             REFUSED_SECONDS,
         )
     for text in filter(_UNTRUSTED.search, errors):
-        reason = text.removeprefix("certificate verify failed: ").rstrip(".")
+        detail = _BEFORE_REASON.sub("", text).rstrip(".")
         return Fault(
-            f"has no certificate that is trusted ({reason}): set ca_file to its "
+            f"has no certificate that is trusted ({detail}): set ca_file to its "
             "certificate or that of its authority, or verify_certificate: false"
         )
     if missing := _NOT_FOUND.search(everything):

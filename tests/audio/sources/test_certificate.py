@@ -1,5 +1,6 @@
 """The certificates of cameras and servers are verified, by real TLS on both sides."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,6 +31,9 @@ pytestmark = [
     pytest.mark.skipif(bool(LACK), reason=f"needs {LACK}"),
 ]
 
+# GnuTLS, OpenSSL in ffmpeg, and that of Python have words of their own.
+UNKNOWN = r"\((Peer certificate failed|certificate verify failed|unable to get local)"
+OTHER_NAME = r"does not match|is not valid for '127.0.0.1'|\(certificate verify failed"
 ADVICE = "set ca_file to its certificate or that of its authority, or verify_certific"
 
 
@@ -97,11 +101,11 @@ def test_a_trusted_certificate_is_heard(
 @pytest.mark.parametrize(
     ("server", "shown", "ca_file", "reason"),
     [
-        (encrypted_camera, "server", None, "unable to get local issuer certificate"),
-        (encrypted_stream, "server", None, "certificate failed verification"),
-        (encrypted_camera, "other_name", "authority", "is not valid for '127.0.0.1'"),
-        (encrypted_stream, "other_name", "authority", "does not match hostname"),
-        (encrypted_camera, "server", "itself", "unable to get local issuer"),
+        (encrypted_camera, "server", None, UNKNOWN),
+        (encrypted_stream, "server", None, UNKNOWN),
+        (encrypted_camera, "other_name", "authority", OTHER_NAME),
+        (encrypted_stream, "other_name", "authority", OTHER_NAME),
+        (encrypted_camera, "server", "itself", UNKNOWN),
     ],
 )
 def test_another_certificate_is_not_heard_and_the_advice_follows(
@@ -114,7 +118,7 @@ def test_another_certificate_is_not_heard_and_the_advice_follows(
     ):
         reader.wait_until(lambda: len(reader.sentences) > 1)
         assert "has no certificate that is trusted (" in reader.sentences[1]
-        assert reason in reader.sentences[1]
+        assert re.search(reason, reader.sentences[1])
         assert ADVICE in reader.sentences[1]
 
 
@@ -124,7 +128,7 @@ def test_a_stream_without_a_login_is_verified_too(files: Files) -> None:
         trusting = settings.model_copy(update={"ca_file": files.authority})
         sources = [Network(each, None) for each in (settings, trusting)]
         failed, heard = try_sources(sources)
-    assert "has no certificate that is trusted (Peer cert" in failed.sentence
+    assert re.search(f"has no certificate that is trusted {UNKNOWN}", failed.sentence)
     assert ADVICE in failed.sentence
     assert heard.works
 
