@@ -60,6 +60,7 @@ HealthKind = Literal[
     "clips",  # clips cannot be stored
     "locked-clips",  # those of locked events alone exceed the limit of size
     "overrides",  # settings that were changed while it ran are left out
+    "rollout",  # a bundle was refused, left out, or rolled back
 ]
 
 HealthState = Literal["raised", "cleared"]

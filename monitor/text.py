@@ -42,6 +42,7 @@ HEALTH_KINDS: "dict[HealthKind, str]" = {
     "clips": "no clips",
     "locked-clips": "locked clips",
     "overrides": "overrides",
+    "rollout": "bad bundle",
 }
 """Names for narrow columns, of at most twelve characters."""
 

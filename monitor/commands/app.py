@@ -43,6 +43,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
 """
 
 DAEMON, HISTORY, RECORDINGS, MODELS = "Daemon", "History", "Recordings", "Models"
+FLEET = "Fleet"
 
 COMMANDS = {
     "run": (DAEMON, "run", "HELP"),
@@ -67,6 +68,7 @@ COMMANDS = {
     "teach": (MODELS, "teach", "HELP"),
     "scenes": (MODELS, "scenes", "HELP"),
     "alerts": (HISTORY, "alerts", "HELP"),
+    "rollout": (FLEET, "rollout", "HELP"),
 }
 """Section, module and help of each subcommand; its function is named like it."""
 

@@ -74,7 +74,13 @@ def check(
     if as_json:
         path = configuration.path
         origin = {"path": path and str(path), "reason": configuration.reason}
-        print_json({"configuration": origin, **_facts(result)})
+        print_json(
+            {
+                "configuration": origin,
+                "bundle": configuration.bundle,
+                **_facts(result),
+            }
+        )
     else:
         print_line(configuration.sentence)
         print_line()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from monitor.commands.configuration_file import (
     SYSTEM_FILE,
+    VARIABLE,
     find_file,
     find_state_dir,
     read_file,
@@ -23,8 +24,8 @@ from monitor.config.strict_yaml import read_yaml
 from monitor.errors import ConfigError, SoundMonitorError
 
 OPTIONS = "SOUND_MONITOR_RUN_OPTIONS"
-"""Variable in which `run --web` gives its page the arguments of `with_options`, as
-JSON: the page, and the commands that it starts, are of the same sources and model."""
+"""Variable in which `run` gives its page, and others of its child processes, the
+arguments of `with_options`, as JSON: they are of the same sources and model."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class Configuration:
     plain: Config = field(default_factory=Config)
     """The settings without the overrides."""
 
+    bundle: int | None = None
+    """The bundle whose settings are in it; None: none is."""
+
+    bundle_fault: str = ""
+    """Why the bundle is left out, a sentence; empty: it is not."""
+
     @property
     def taken(self) -> str:
         """The absolute path of the file, or "the defaults"."""
@@ -62,6 +69,12 @@ class Configuration:
     def sentence(self) -> str:
         """The choice and its reason, for people."""
         return f"configuration: {self.path or 'the defaults'} ({self.reason})"
+
+    @property
+    def bundle_sentence(self) -> str:
+        """The bundle and its faults, for people; empty: there is none."""
+        used = "" if self.bundle is None else f"settings of bundle {self.bundle}"
+        return self.bundle_fault or used
 
     @property
     def overrides_sentence(self) -> str:
@@ -75,6 +88,15 @@ class Configuration:
     def unfit_sentences(self) -> Iterator[str]:
         """The overrides that are left out, for people."""
         return (f"an override is left out: {fault}" for fault in self.unfit)
+
+    def command_environ(self, options: Mapping[str, object]) -> dict[str, str]:
+        """Variables with which a command has the same settings as this one.
+
+        `options` are arguments of `with_options` by which this one departs from the
+        file.
+        """
+        file = {} if self.path is None else {VARIABLE: str(self.path.absolute())}
+        return {OPTIONS: json.dumps(options), **file}
 
     def fitting(self, model: Path | None = None) -> "Configuration":
         """Leave out the overrides that the models do not admit, each on its own.
@@ -158,13 +180,52 @@ def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configu
     config = Config() if text is None else parse_config(text, str(path))
     state_dir = find_state_dir(config.state_dir, environ)
     digest = "" if text is None else text_digest(text)
+    config, bundle, bundle_fault = _with_bundle(config, state_dir, environ)
     if options := environ.get(OPTIONS):
         config = with_options(config, **json.loads(options))
     overrides, faults = _read_overrides(state_dir / OVERRIDES)
     found = Configuration(
-        config, state_dir, path, reason, digest, overrides, (*faults,), config
+        config,
+        state_dir,
+        path,
+        reason,
+        digest,
+        overrides,
+        (*faults,),
+        config,
+        bundle,
+        bundle_fault,
     )
     return found._without_unfit(partial(merge, config))
+
+
+def _with_bundle(
+    config: Config, state_dir: Path, environ: Mapping[str, str]
+) -> tuple[Config, int | None, str]:
+    """Add the settings of the bundle that runs; one that is staged replaces it.
+
+    Returns:
+        The settings, the bundle that is in them, and why it is left out.
+
+    Raises:
+        ConfigError: The one that is staged does not fit.
+    """
+    if config.rollout.url is None:
+        return config, None, ""
+    from monitor.runtime.rollout_state import STAGED, bundle_folder
+
+    folder = bundle_folder(state_dir)
+    if staged := environ.get(STAGED):
+        return folder.merged(config, int(staged)), int(staged), ""
+    try:
+        running = folder.read().running
+        merged = config if running is None else folder.merged(config, running)
+    except OSError as error:
+        return config, None, f"bundles cannot be read: {folder.path}: {error.strerror}"
+    except ConfigError as error:
+        why = "; ".join(str(error).splitlines())
+        return config, None, f"bundle {running} is left out: {why}"
+    return merged, running, ""
 
 
 def _read_overrides(path: Path) -> tuple[Overrides, list[str]]:

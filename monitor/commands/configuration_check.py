@@ -20,7 +20,13 @@ from monitor.model.card import TAUGHT_MODEL
 from monitor.model.catalogue import CatalogueEntry
 from monitor.model.thresholds import CurvePoint
 from monitor.private_files import restrict_folder
-from monitor.runtime.loading import ChosenModels, choose_models, with_labels
+from monitor.runtime.loading import (
+    ChosenModels,
+    choose_models,
+    load_models,
+    with_labels,
+)
+from monitor.runtime.rollout_state import STAGED
 from monitor.sinks.alerts.secrets import source_password
 from monitor.spec import ModelSpec, grid_fault
 
@@ -77,10 +83,13 @@ def check_configuration(
         list_devices: Called at most once, and only if a source is a microphone.
     """
     result = ConfigurationCheck()
-    if configuration.overrides_sentence:
-        result.notes.append(configuration.overrides_sentence)
+    sentences = (configuration.overrides_sentence, configuration.bundle_sentence)
+    result.notes += filter(None, sentences)
     _check_sources(configuration, list_devices, result)
     _check_model(configuration, result)
+    if STAGED in os.environ:
+        config, folder = configuration.config, configuration.state_dir
+        result.problems = check_models(config, folder, result)
     _check_files(configuration, result)
     _check_alerts(configuration, result)
     _check_services(configuration, result)
@@ -190,6 +199,25 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
                 result.expected[label] = expected
         if not found.can_fire:
             result.problems.append(f"detection.labels.{found.label}: {found.why}")
+
+
+def check_models(
+    config: Config, state_dir: Path, result: ConfigurationCheck | None = None
+) -> list[str]:
+    """Check models and rules alone, and load the models; return the problems.
+
+    Slow: the golden vector of each model is computed.  `result` has been checked.
+    """
+    if result is None:
+        result = ConfigurationCheck()
+        _check_model(Configuration(config, state_dir, None, ""), result)
+    if result.models is None:
+        return result.problems
+    try:
+        load_models(config.model, result.models, cpu_fallback=True)
+    except SoundMonitorError as error:
+        return [*result.problems, str(error)]
+    return result.problems
 
 
 def _notes(config: Config, models: ChosenModels) -> Iterator[str]:

@@ -1,10 +1,9 @@
 """`sound-monitor run`: the daemon."""
 
-import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,12 +103,22 @@ def run(
     from monitor.sinks.status_snapshot import DaemonFacts
 
     share_heap()
-    configuration = load(config).fitting(model)
+    configuration = load(config)
+    log_to_stderr()
+    if configuration.config.rollout.url is not None:
+        from monitor.runtime.rollout_state import note_start
+
+        note_start(configuration.state_dir)
+        configuration = load_again(configuration)
+    configuration = configuration.fitting(model)
+    options = {"inputs": inputs or [], "model": None if model is None else str(model)}
     facts = DaemonFacts(
         configuration.taken,
         configuration.digest,
         overrides=configuration.overrides_sentence,
         unfit_overrides=tuple(configuration.unfit_sentences),
+        bundle_fault=configuration.bundle_fault,
+        command_environ=configuration.command_environ(options),
     )
 
     def chosen(configuration: "Configuration") -> "Config":
@@ -131,20 +140,22 @@ def run(
             again.digest,
             again.overrides_sentence,
             tuple(again.unfit_sentences),
+            again.bundle_fault,
         )
 
     settings = chosen(configuration)
-    log_to_stderr()
     enable_stack_traces()
     logger.info("%s", configuration.sentence)
     if configuration.overrides_sentence:
         level = logging.WARNING if configuration.unfit else logging.INFO
         logger.log(level, "%s", configuration.overrides_sentence)
+    if configuration.bundle_sentence:
+        level = logging.WARNING if configuration.bundle_fault else logging.INFO
+        logger.log(level, "%s", configuration.bundle_sentence)
     if (problem := restrict_folder(configuration.state_dir)) is not None:
         raise ConfigError(f"state_dir: {problem}")
     limit_threads(settings.model.threads)
-    options = {"inputs": inputs or [], "model": None if model is None else str(model)}
-    page = _page(configuration, options, facts) if web else nullcontext()
+    page = _page(configuration, facts) if web else nullcontext()
     with configuration.placing(), page, notice_of_loading() as loaded:
         from monitor.runtime.daemon import run_daemon
 
@@ -162,19 +173,17 @@ def run(
 
 
 def _page(
-    configuration: "Configuration", options: Mapping[str, object], facts: "DaemonFacts"
+    configuration: "Configuration", facts: "DaemonFacts"
 ) -> AbstractContextManager[object]:
     """Return the web page as a child process, which runs with the block.
 
     Args:
         configuration: The configuration of the file.
-        options: Arguments of `with_options` by which the monitor departs from it.
         facts: Get the address of the page.
 
     Raises:
         UsageError: It cannot be served.
     """
-    from monitor.commands.configuration import OPTIONS
     from monitor.commands.web import check_page
     from monitor.runtime.page_process import web_page
 
@@ -187,7 +196,7 @@ def _page(
 
     found("", "")
 
-    return web_page(["web", *chosen], {OPTIONS: json.dumps(options)}, found)
+    return web_page(["web", *chosen], facts.command_environ, found)
 
 
 @contextmanager

@@ -117,6 +117,8 @@ def _print_details(status: Facts) -> None:
     )
     if status["overrides"] is not None:
         print_line(status["overrides"])
+    for line in _bundle(status["bundle"]):
+        print_line(line)
     if status["page"] is not None:
         print_line(f"web page: {status['page']}")
     print_line()
@@ -127,6 +129,18 @@ def _print_details(status: Facts) -> None:
         print_line()
     for line in _lines(status, now):
         print_line(line)
+
+
+def _bundle(bundle: Facts | None) -> Iterator[str]:
+    if bundle is None:
+        return
+    version, trial = bundle["version"], bundle["on_trial"]
+    used = "none yet" if version is None else f"{version}{', on trial' * trial}"
+    yield f"bundle: {used}"
+    for bad in bundle["bad"][-1:]:
+        yield f"bundle {bad['version']} was rolled back: {bad['why']}"
+    if bundle["refused"] is not None:
+        yield bundle["refused"]
 
 
 def _cells(source: Facts, units: WeightedUnits, now: datetime) -> dict[str, str]:

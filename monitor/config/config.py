@@ -25,6 +25,7 @@ from monitor.config.outputs import (
     StatusSettings,
     StoreSettings,
 )
+from monitor.config.rollout import RolloutSettings
 from monitor.config.web import WebSettings
 from monitor.text import WeightedUnits, weighted_unit
 
@@ -72,6 +73,7 @@ class Config(Settings):
 
     clips: ClipSettings = ClipSettings()
     web: WebSettings = WebSettings()
+    rollout: RolloutSettings = RolloutSettings()
 
     @property
     def model_files(self) -> tuple[str | None, ...]:

@@ -79,6 +79,9 @@ class FreshConfig(NamedTuple):
     unfit_overrides: tuple[str, ...] = ()
     """Those that are left out, for people."""
 
+    bundle_fault: str = ""
+    """Why the bundle is left out, for people; see `DaemonFacts`."""
+
 
 Reread = Callable[[], FreshConfig]
 """Reads the configuration again."""
@@ -220,6 +223,7 @@ class Reloader:
         facts.configuration_digest = fresh.digest
         facts.overrides = fresh.overrides
         facts.unfit_overrides = fresh.unfit_overrides
+        facts.bundle_fault = fresh.bundle_fault
         report_overrides(self._app.environment)
         self._note(sentence, is_taken=True)
         logger.info("configuration reloaded: %s", sentence)

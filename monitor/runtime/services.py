@@ -1,5 +1,7 @@
 """Services: sinks that only some configurations have, each with a thread of its own."""
 
+import re
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -255,6 +257,35 @@ def _canary(context: ServiceContext) -> Sink | None:
     return Canary(config.canary, live, chain, timelines, reports, clock)
 
 
+def host_id() -> str:
+    """The id of a monitor that has none of its own: the name of the host."""
+    cleaned = re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower())
+    return cleaned.lstrip("-_")[:63] or "monitor"
+
+
+def _rollout(context: ServiceContext) -> Sink | None:
+    settings = context.config.rollout
+    if settings.url is None:
+        return None
+    require_extra("rollout", "cryptography", "rollout")
+    from monitor.runtime.rollout import Rollout, RolloutContext, check_installed
+    from monitor.runtime.rollout_state import bundle_folder
+
+    commands = context.commands or (lambda *_: {})
+    return Rollout(
+        settings,
+        RolloutContext(
+            host_id(),
+            bundle_folder(context.state_dir),
+            context.daemon,
+            context.reports,
+            lambda: commands("reload", {}),
+            check_installed({**context.environ, **context.daemon.command_environ}),
+            context.clock.monotonic,
+        ),
+    )
+
+
 FACTORIES: Sequence[ServiceFactory] = (
     _mqtt,
     _heartbeat,
@@ -263,4 +294,5 @@ FACTORIES: Sequence[ServiceFactory] = (
     _metrics,
     _clips,
     _canary,
+    _rollout,
 )

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +80,15 @@ class DaemonFacts:
 
     page_fault: str = ""
     """Why that page has ended, a sentence; empty: it has not."""
+
+    bundle: Document | None = None
+    """The bundle that is used, and those that are not; None: there is no roll out."""
+
+    bundle_fault: str = ""
+    """Why the bundle is left out of the configuration, a sentence; empty: it is not."""
+
+    command_environ: Mapping[str, str] = field(default_factory=dict)
+    """Variables with which a command of this program has the same configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +164,7 @@ class StatusTracker:
             "configuration": daemon.configuration,
             "configuration_digest": daemon.configuration_digest or None,
             "overrides": daemon.overrides or None,
+            "bundle": daemon.bundle,
             "page": daemon.page or None,
             "statistics_age_seconds": rounded(age, 1),
             "sources": _sources(statistics, age, self._settings.weighted_units),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monitor.config.bundle import BUNDLE_STATE, BUNDLES
 from monitor.config.config import Config
 from monitor.config.overrides import OVERRIDES
 from monitor.errors import ConfigError, StoreError
@@ -112,12 +113,18 @@ class WebContext:
         with open_to_read(self.database) as reader:
             yield reader
 
+    @property
+    def settings_versions(self) -> FileVersions:
+        """What tells one version of the files of the configuration from another."""
+        bundles = self.state_dir / BUNDLES / BUNDLE_STATE
+        return file_versions(self.config_file, self.state_dir / OVERRIDES, bundles)
+
     def refresh(self) -> None:
         """Read the configuration again if one of its files has changed.
 
         While it cannot be read, no clip is shown, and the rest stays as it was.
         """
-        versions = file_versions(self.config_file, self.state_dir / OVERRIDES)
+        versions = self.settings_versions
         if self.read_again is None or versions == self._versions:
             return
         self._versions = versions

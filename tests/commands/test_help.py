@@ -47,7 +47,14 @@ def test_no_line_is_too_long_or_cut(
 def test_the_commands_are_in_sections(capsys: pytest.CaptureFixture[str]) -> None:
     lines = help_of((), capsys, 80)
     titles = [line for line in lines if re.fullmatch(r"[A-Z]\w+:", line)]
-    assert titles == ["Options:", "Daemon:", "History:", "Recordings:", "Models:"]
+    assert titles == [
+        "Options:",
+        "Daemon:",
+        "History:",
+        "Recordings:",
+        "Models:",
+        "Fleet:",
+    ]
 
 
 def test_arguments_are_shown_by_their_names(

@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from monitor.config.overrides import OVERRIDES
 from monitor.sinks.store.event_pages import EventFilters
 from monitor.text import name_problem
 from monitor.web.addresses import network_of
@@ -31,7 +30,6 @@ from monitor.web.context import (
     FileVersions,
     NoDatabaseError,
     WebContext,
-    file_versions,
 )
 from monitor.web.rendering import language_of, render, translation
 from monitor.web.security import guard_of, is_foreign
@@ -102,7 +100,7 @@ class _Thresholds:
             of: `place`, or `model`: without the counts of the place, which take time.
         """
         context = self._context
-        files = file_versions(context.config_file, context.state_dir / OVERRIDES)
+        files = context.settings_versions
         kept = self._kept.get(of)
         if kept is None or kept.files != files or kept.is_over():
             task = asyncio.create_task(self._count(of))

@@ -1,0 +1,343 @@
+"""The roll out: takes signed bundles, tries them, and rolls back what worsens health.
+
+A bundle is verified, installed beside the one that runs, checked by a child process,
+and becomes the one that runs by a reload.  Then it is on trial.  The state is on the
+disk, so that a trial goes on, or is ended, after a restart.
+"""
+
+import json
+import logging
+import os
+import random
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from monitor import subreaper
+from monitor.config.rollout import RolloutSettings
+from monitor.errors import SoundMonitorError
+from monitor.own_command import own_command
+from monitor.records import HealthKind
+from monitor.runtime.bundle_download import Download, Fetched
+from monitor.runtime.bundle_file import BundleError, read_bundle
+from monitor.runtime.health import HealthReport, HealthReports
+from monitor.runtime.rollout_state import STAGED, BundleFolder, RolloutState
+from monitor.sinks.sink import BackgroundThread, Sink
+from monitor.sinks.status_snapshot import DaemonFacts
+from monitor.statistics import Statistics
+from monitor.text import redact_url
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+CLOSE_SECONDS = 0.1
+FIRST_SECONDS = 30.0
+"""Longest time from the start to the first look for a bundle."""
+
+JITTER = 0.1
+CHECK_SECONDS = 300.0
+"""Longest time for the child process that checks a bundle."""
+
+RELOAD_AGAIN_SECONDS = 60.0
+NICENESS = 15
+
+CAUSED: frozenset[HealthKind] = frozenset(
+    {"canary", "compute-device", "deaf", "overload"}
+)
+"""Problems that a bundle can cause.  The others are of the microphone, the disk or the
+place: they would roll back bundles that nothing is wrong with."""
+
+Check = Callable[[int, threading.Event], str]
+"""Checks an installed bundle; returns its problems in a sentence, empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutContext:
+    """The parts of the running monitor that the roll out uses."""
+
+    monitor: str
+    """The id of this monitor, by which it is in the share of a bundle or not."""
+
+    folder: BundleFolder
+    facts: DaemonFacts
+    reports: HealthReports
+    reload: Callable[[], object]
+    """Asks for a reload.  Raises SoundMonitorError: it cannot be asked for now."""
+
+    check: Check
+    now: Callable[[], float]
+    """Monotonic seconds."""
+
+
+class Rollout(Sink):
+    """Looks for bundles, and watches the one that is on trial.
+
+    A reload makes another one of these, which goes on with the state on the disk.
+    """
+
+    def __init__(self, settings: RolloutSettings, context: RolloutContext) -> None:
+        """Read the state; nothing is fetched or started."""
+        self._settings = settings
+        self._context = context
+        self._download = Download(settings, context.folder.path)
+        self._thread = BackgroundThread("rollout", self._run)
+        self._latest: Statistics | None = None
+        try:
+            self._state = context.folder.read()
+        except OSError as error:
+            logger.error("bundles are forgotten: %s", error)
+            self._state = RolloutState()
+        self._loaded = self._state.running
+        """The bundle that the parts of this monitor were made with."""
+
+        self._asked_at: float | None = None
+        """Time at which a reload was asked for; None: none is waited for."""
+
+        self._reload_before = context.facts.reload
+        self._watched_since: float | None = None
+        first = min(settings.every_seconds, FIRST_SECONDS)
+        self._due = context.now() + random.uniform(0, first)  # noqa: S311
+        """Time of the next look for a bundle."""
+
+        self._fault = self._refused = ""
+        self._unfit = ("", "")
+        """Digest and problems of the bundle that was checked in vain."""
+
+        self._report()
+
+    def report(self, statistics: Statistics) -> None:
+        """Take the newest statistics."""
+        self._latest = statistics
+        self._thread.keep_running()
+
+    def close(self) -> None:
+        """End without waiting for a download."""
+        self._thread.finish(CLOSE_SECONDS)
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(LOOK_SECONDS):
+            self.step(stop)
+
+    def step(self, stop: threading.Event) -> None:
+        """Do what is due: look for a bundle, await a reload, or watch a trial."""
+        every, now = self._settings.every_seconds, self._context.now()
+        if self._fault != self._context.facts.bundle_fault:
+            self._report()
+        try:
+            if self._loaded != self._state.running:
+                self._await_reload(now)
+            elif self._state.trial is not None:
+                self._watch(now)
+            elif now >= self._due:
+                self._due = now + every * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+                self._look(stop)
+        except OSError as error:  # the disk: tried again
+            self._due = now + every
+            self._refuse(f"{self._context.folder.path}: {error.strerror}")
+
+    # ---- A new bundle -------------------------------------------------------------
+
+    def _look(self, stop: threading.Event) -> None:
+        """Fetch the bundle, and take it if it is new, valid and for this monitor."""
+        fetched: Fetched | None = None
+        try:
+            fetched = self._download.fetch(stop)
+            if fetched is not None and not stop.is_set():
+                self._take(fetched, stop)
+                self._refuse("")
+        except BundleError as error:
+            self._refuse(f"the bundle of {self._place} is refused: {error}")
+        finally:
+            if fetched is not None:
+                fetched.discard()
+
+    def _take(self, fetched: Fetched, stop: threading.Event) -> None:
+        """Verify a bundle, and put it on trial.
+
+        Raises:
+            BundleError: It must not be used.
+        """
+        context, state = self._context, self._state
+        bundle = read_bundle(fetched.path, self._settings.public_keys)
+        version = bundle.manifest.version
+        # Whoever has stolen a key may have used up the numbers.
+        newest = state.newest if state.key in self._settings.public_keys else 0
+        if version < newest:
+            raise BundleError(f"its version is {version}, and {newest} was seen")
+        if version == newest and bundle.digest != state.digest:
+            raise BundleError(f"it is another one with version {version}")
+        if version != newest:
+            self._change(state.with_newest(version, bundle.digest, bundle.key))
+        is_known = version == state.running or state.why_bad(version) is not None
+        if is_known or not bundle.manifest.is_for(context.monitor):
+            self._download.confirm(fetched)
+            return
+        if bundle.digest != self._unfit[0]:
+            if not self._can_reload:
+                return
+            context.folder.install(fetched.path, bundle)
+            problems = context.check(version, stop)
+            if stop.is_set():
+                return
+            if not problems:
+                self._unfit = ("", "")
+                logger.info("bundle %d is on trial", version)
+                self._change(self._state.with_trial(version, self._troubles() or ()))
+                return
+            self._unfit = (bundle.digest, problems)
+            context.folder.write(self._state)  # removes it
+        # After a restart or a reload it is tried again: the configuration may be wrong.
+        raise BundleError(f"bundle {version} does not fit here: {self._unfit[1]}")
+
+    @property
+    def _can_reload(self) -> bool:
+        """Whether a reload would be rejected for the disk, or is too early."""
+        latest = self._latest
+        if latest is None or latest.model is None:
+            return False
+        return not any(it.kind == "disk" for it in latest.troubles)
+
+    @property
+    def _place(self) -> str:
+        url = self._settings.url or ""
+        return url if self._settings.path else redact_url(url)
+
+    # ---- The trial ----------------------------------------------------------------
+
+    def _await_reload(self, now: float) -> None:
+        """Have the monitor reload, and see what comes of it."""
+        context = self._context
+        latest = context.facts.reload
+        if self._asked_at is None or now >= self._asked_at + RELOAD_AGAIN_SECONDS:
+            self._reload_before, self._asked_at = latest, now
+            with suppress(SoundMonitorError):  # it starts or ends
+                context.reload()
+        elif latest is not None and latest is not self._reload_before:
+            self._reload_before = latest
+            if latest.is_taken:
+                # Nothing changed, or this would have been closed.
+                self._loaded, self._asked_at = self._state.running, None
+            elif self._state.trial is not None:
+                self._roll_back(f"it cannot be loaded: {latest.detail}")
+
+    def _watch(self, now: float) -> None:
+        """End the trial if health has worsened, or if it has lasted long enough."""
+        assert self._state.trial is not None
+        troubles = self._troubles()
+        if troubles is None:
+            return
+        if self._watched_since is None:
+            self._watched_since = now
+        if fault := self._context.facts.bundle_fault:
+            self._roll_back(fault)
+        elif worse := sorted(troubles.keys() - {*self._state.trial.troubles}):
+            self._roll_back(f"while it was on trial: {worse[0]}: {troubles[worse[0]]}")
+        elif now >= self._watched_since + self._settings.watch_seconds:
+            logger.info("bundle %d has passed its trial", self._state.running)
+            self._change(self._state.kept())
+
+    def _troubles(self) -> dict[str, str] | None:
+        """Details of the problems that count, by SOURCE/KIND; None: unknown yet."""
+        if self._latest is None or self._latest.model is None:
+            return None
+        return {
+            f"{it.source}/{it.kind}": it.detail
+            for it in self._latest.troubles
+            if it.kind in CAUSED
+        }
+
+    def _roll_back(self, why: str) -> None:
+        logger.error("bundle %d is rolled back: %s", self._state.running, why)
+        self._asked_at = self._watched_since = None
+        self._change(self._state.rolled_back(why))
+
+    # ---- What is said of it --------------------------------------------------------
+
+    def _change(self, state: RolloutState) -> None:
+        self._context.folder.write(state)
+        self._state = state
+        self._report()
+
+    def _refuse(self, sentence: str) -> None:
+        """Say why a bundle is not taken; empty: it could be."""
+        if sentence != self._refused:
+            self._refused = sentence
+            if sentence:
+                logger.error("%s", sentence)
+            self._report()
+
+    def _report(self) -> None:
+        """Show the state in the status document and in the health records."""
+        state, facts = self._state, self._context.facts
+        self._fault = facts.bundle_fault
+        refused = self._fault or self._refused
+        facts.bundle = {
+            "version": None if self._fault else state.running,
+            "on_trial": state.trial is not None,
+            "newest": state.newest or None,
+            "bad": [it.model_dump() for it in state.bad],
+            "refused": refused or None,
+        }
+        why = state.why_bad(state.newest)
+        rolled_back = f"bundle {state.newest} was rolled back: {why}" if why else ""
+        detail = refused or rolled_back
+        outcome = HealthReport("rollout", "raised" if detail else "cleared", detail)
+        self._context.reports.post(outcome)
+
+
+def check_installed(environ: Mapping[str, str]) -> Check:
+    """Return the check of an installed bundle, by `sound-monitor check`.
+
+    A model that is wrong, or too large, ends that process and not the monitor.
+    `environ` are variables of the process, besides those of this one.
+    """
+
+    def check(version: int, stop: threading.Event) -> str:
+        argv, ours = own_command("check", "--json")
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            subreaper.command_line(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**ours, **environ, STAGED: str(version)},
+            start_new_session=True,
+        )
+        with process:
+            with suppress(OSError):  # the sandbox of the service may forbid it
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+            output = _communicate(process, stop)
+            if output is None:
+                return f"its check took longer than {CHECK_SECONDS:g} s"
+            return _problems(process.returncode, *output)
+
+    return check
+
+
+def _communicate(
+    process: "subprocess.Popen[bytes]", stop: threading.Event
+) -> tuple[bytes, bytes] | None:
+    """Return what a process has written until its end; None: it was ended."""
+    for _ in range(int(CHECK_SECONDS)):
+        try:
+            return process.communicate(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            if stop.is_set():
+                break
+    process.terminate()
+    return None
+
+
+def _problems(code: int, output: bytes, errors: bytes) -> str:
+    if code == 0:
+        return ""
+    found: Any = None
+    with suppress(ValueError):
+        found = json.loads(output)
+    problems = found.get("problems") if isinstance(found, dict) else None
+    if problems:
+        return "; ".join(map(str, problems))
+    last = errors.decode(errors="replace").strip().splitlines()[-1:]
+    return f"its check ended with {code}: {''.join(last)}"

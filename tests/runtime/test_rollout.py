@@ -1,0 +1,393 @@
+"""A monitor takes new bundles, tries each once, and rolls back what worsens health."""
+
+import gzip
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config.rollout import RolloutSettings
+from monitor.records import HealthKind
+from monitor.runtime.bundle_file import MAGIC
+from monitor.runtime.health import HealthReports
+from monitor.runtime.rollout import Rollout, RolloutContext
+from monitor.runtime.rollout_state import BundleFolder, bundle_folder, note_start
+from monitor.sinks.status_snapshot import DaemonFacts, Reload
+from monitor.statistics import ModelStatistics, Statistics, Trouble
+from tests.support.bundles import OTHER_KEY, BundleServer, made, public, signed
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MODEL = ModelStatistics("urban", ("siren",), 44_100, "cpu", None)
+WATCH_SECONDS = 600.0
+NEVER = threading.Event()
+
+
+def statistics(*troubles: tuple[HealthKind, str]) -> Statistics:
+    found = tuple(Trouble(source, kind, NOW, "it is so") for kind, source in troubles)
+    return Statistics((), 0.1, 0.2, 0.01, model=MODEL, troubles=found)
+
+
+class Fleet:
+    """One monitor of a fleet, without the monitor: its roll out and its reloads."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.server = BundleServer()
+        self.folder = bundle_folder(state_dir)
+        self.state_dir = state_dir
+        self.facts, self.reports = DaemonFacts(), HealthReports()
+        self.now = 0.0
+        self.checked: list[int] = []
+        self.problems = ""
+        self.reloads = 0
+        self.url = ""
+
+    def begin(self, **changes: Any) -> None:
+        """Make the roll out, as the start and each reload that is taken do."""
+        settings = RolloutSettings(
+            url=changes.get("url", self.url),
+            public_keys=changes.get("keys", (public(),)),
+            every_seconds=60.0,
+            watch_seconds=WATCH_SECONDS,
+        )
+        context = RolloutContext(
+            changes.get("monitor", "yard"),
+            self.folder,
+            self.facts,
+            self.reports,
+            self.reload,
+            self.check,
+            lambda: self.now,
+        )
+        self.rollout = Rollout(settings, context)
+        self.rollout._latest = statistics()
+
+    def check(self, version: int, stop: threading.Event) -> str:
+        self.checked.append(version)
+        assert (self.folder.path / f"{version}.json").exists()
+        return self.problems
+
+    def reload(self) -> None:
+        self.reloads += 1
+
+    def reloaded(self, *, is_taken: bool = True, detail: str = "") -> None:
+        self.facts.reload = Reload(NOW, is_taken, detail)
+
+    def offer(self, *arguments: Any, **more: Any) -> None:
+        path = made(self.state_dir / "offered", *arguments, **more)
+        self.server.content = path.read_bytes()
+
+    def step(self, seconds: float = 70.0) -> None:
+        self.now += seconds
+        self.rollout.step(NEVER)
+
+    def see(self, *troubles: tuple[HealthKind, str]) -> None:
+        self.rollout._latest = statistics(*troubles)
+        self.step(1.0)
+
+    def tried(self, version: int) -> None:
+        """Have a bundle taken, and the monitor reloaded with it."""
+        self.offer(version)
+        self.step()
+        self.step(1.0)
+        self.reloaded()
+        self.begin()
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        assert self.facts.bundle is not None
+        return self.facts.bundle
+
+    @property
+    def health(self) -> list[tuple[str, str, str]]:
+        return [
+            (it.kind, it.state, it.detail) for it in self.reports.drain(lambda _: 0)
+        ]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path)
+    with fleet.server.serving() as fleet.url:
+        fleet.begin()
+        yield fleet
+
+
+def test_a_bundle_is_checked_loaded_watched_and_kept(fleet: Fleet) -> None:
+    assert fleet.shown["version"] is None
+    fleet.tried(1)
+    assert (fleet.checked, fleet.reloads) == ([1], 1)
+    assert (fleet.shown["version"], fleet.shown["on_trial"]) == (1, True)
+    fleet.step(1.0)
+    fleet.step(WATCH_SECONDS - 1)
+    assert fleet.shown["on_trial"]
+    fleet.step(1.0)
+    assert (fleet.shown["version"], fleet.shown["on_trial"]) == (1, False)
+    assert (fleet.shown["bad"], fleet.reloads, fleet.health) == ([], 1, [])
+
+
+def test_an_unchanged_bundle_is_fetched_once(fleet: Fleet) -> None:
+    fleet.tried(1)
+    fleet.step(1.0)
+    fleet.step(WATCH_SECONDS)
+    for _ in range(3):
+        fleet.step()
+    assert fleet.server.answers == [200, 200, 304, 304]
+    assert fleet.checked == [1]
+
+
+@pytest.mark.parametrize("kind", ["overload", "deaf", "canary", "compute-device"])
+def test_a_new_problem_rolls_back_for_ever(fleet: Fleet, kind: HealthKind) -> None:
+    fleet.tried(1)
+    fleet.step(1.0)
+    fleet.step(WATCH_SECONDS)
+    fleet.tried(2)
+    fleet.step(1.0)
+    fleet.see((kind, "yard"))
+    fleet.step(1.0)
+    assert fleet.shown["version"] == 1
+    assert fleet.reloads == 3
+    (bad,) = fleet.shown["bad"]
+    assert bad["version"] == 2
+    assert f"yard/{kind}: it is so" in bad["why"]
+    ((told, state, detail),) = fleet.health
+    assert (told, state) == ("rollout", "raised")
+    assert "bundle 2 was rolled back" in detail
+    assert not (fleet.folder.path / "2.json").exists()
+    fleet.reloaded()
+    fleet.begin()
+    fleet.step()
+    fleet.offer(2, share=0.5)
+    fleet.step()
+    assert (fleet.checked, fleet.shown["version"]) == ([1, 2], 1)
+    fleet.offer(3)
+    fleet.step()
+    assert (fleet.checked, fleet.shown["version"]) == ([1, 2, 3], 3)
+
+
+def test_problems_of_before_or_of_the_place_roll_nothing_back(fleet: Fleet) -> None:
+    fleet.rollout._latest = statistics(("deaf", "gate"))
+    fleet.tried(1)
+    fleet.step(1.0)
+    fleet.see(("deaf", "gate"), ("clipping", "yard"), ("disk", "*"))
+    assert fleet.shown["version"] == 1
+    fleet.see(("deaf", "yard"))
+    assert fleet.shown["version"] is None
+
+
+def test_a_reload_that_is_rejected_rolls_back_without_another(fleet: Fleet) -> None:
+    fleet.offer(1)
+    fleet.step()
+    fleet.step(1.0)
+    fleet.reloaded(is_taken=False, detail="too little memory")
+    fleet.step(1.0)
+    assert fleet.shown["version"] is None
+    assert "too little memory" in fleet.shown["bad"][0]["why"]
+    assert fleet.reloads == 1
+
+
+def test_a_reload_that_changes_nothing_begins_the_trial(fleet: Fleet) -> None:
+    fleet.offer(1)
+    fleet.step()
+    fleet.step(1.0)
+    fleet.reloaded()
+    for seconds in (1.0, 1.0, WATCH_SECONDS):
+        fleet.step(seconds)
+    assert (fleet.shown["version"], fleet.shown["on_trial"]) == (1, False)
+
+
+def test_a_reload_of_a_roll_back_is_asked_for_until_it_is_taken(fleet: Fleet) -> None:
+    fleet.tried(1)
+    fleet.step(1.0)
+    fleet.see(("overload", "*"))
+    fleet.step(1.0)
+    fleet.reloaded(is_taken=False, detail="the disk is full")
+    fleet.step(1.0)
+    assert fleet.reloads == 2
+    fleet.step(70.0)
+    assert fleet.reloads == 3
+
+
+def test_one_restart_is_forgiven_and_the_second_rolls_back(fleet: Fleet) -> None:
+    fleet.tried(1)
+    note_start(fleet.state_dir)
+    fleet.begin()
+    assert fleet.shown["on_trial"]
+    note_start(fleet.state_dir)
+    fleet.begin()
+    assert (fleet.shown["version"], fleet.shown["on_trial"]) == (None, False)
+    assert "ended twice" in fleet.shown["bad"][0]["why"]
+    assert fleet.health[0][:2] == ("rollout", "raised")
+    fleet.step()
+    assert fleet.checked == [1]
+
+
+def test_restarts_after_the_trial_are_nobody_s_business(fleet: Fleet) -> None:
+    fleet.tried(1)
+    fleet.step(1.0)
+    fleet.step(WATCH_SECONDS)
+    for _ in range(5):
+        note_start(fleet.state_dir)
+    assert fleet.folder.read().running == 1
+
+
+def refused(fleet: Fleet) -> str:
+    fleet.step()
+    assert fleet.checked == []
+    sentence = fleet.shown["refused"]
+    assert sentence is not None
+    assert ("rollout", "raised", sentence) in fleet.health
+    return str(sentence)
+
+
+def test_a_bundle_of_another_key_is_refused_and_said(fleet: Fleet) -> None:
+    fleet.offer(1, key=OTHER_KEY)
+    assert "another key" in refused(fleet)
+    fleet.offer(1)
+    fleet.step()
+    assert fleet.shown["refused"] is None
+    assert fleet.checked == [1]
+
+
+def test_an_older_version_is_refused_even_after_a_restart(fleet: Fleet) -> None:
+    # This monitor is not in the share of the newer one, and has seen it all the same.
+    fleet.offer(5, share=1e-9)
+    fleet.step()
+    fleet.begin()
+    fleet.offer(4)
+    assert "5 was seen" in refused(fleet)
+
+
+def test_another_bundle_of_the_same_version_is_refused(fleet: Fleet) -> None:
+    fleet.offer(5, share=1e-9)
+    fleet.step()
+    fleet.offer(5, {"detection": {"sensitivity": 0.9}})
+    assert "another one with version 5" in refused(fleet)
+
+
+def test_numbers_that_a_removed_key_used_up_are_free_again(fleet: Fleet) -> None:
+    keys = (public(), public(OTHER_KEY))
+    fleet.begin(keys=keys)
+    fleet.offer(1_000_000_000, share=1e-9, key=OTHER_KEY)
+    fleet.step()
+    fleet.offer(13)
+    assert "was seen" in refused(fleet)
+    fleet.begin()
+    fleet.step()
+    assert fleet.shown["version"] == 13
+
+
+def test_the_share_of_a_version_may_grow(fleet: Fleet) -> None:
+    fleet.offer(5, share=1e-9)
+    fleet.step()
+    assert (fleet.shown["newest"], fleet.checked) == (5, [])
+    fleet.offer(5, share=1.0)
+    fleet.step()
+    assert fleet.shown["version"] == 5
+
+
+def test_a_bundle_that_does_not_fit_is_checked_once_a_start(fleet: Fleet) -> None:
+    fleet.problems = "detection.labels.siren: it can never fire"
+    fleet.server.code = 200
+    fleet.offer(1)
+    fleet.step()
+    fleet.step()
+    assert fleet.checked == [1]
+    assert "it can never fire" in fleet.shown["refused"]
+    assert not (fleet.folder.path / "1.json").exists()
+    fleet.problems = ""
+    fleet.begin()
+    fleet.step()
+    assert (fleet.checked, fleet.shown["version"]) == ([1, 1], 1)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda server: setattr(server, "code", 404),
+        lambda server: setattr(server, "code", 500),
+        lambda server: setattr(server, "content", b"<html>a captive portal</html>"),
+        lambda server: setattr(server, "content", MAGIC),
+    ],
+)
+def test_a_broken_server_changes_nothing(
+    fleet: Fleet, spoil: Callable[[BundleServer], None]
+) -> None:
+    fleet.offer(1)
+    spoil(fleet.server)
+    fleet.step()
+    assert fleet.shown["version"] is None
+    assert fleet.checked == []
+    assert list(fleet.folder.path.glob(".download-*")) == []
+
+
+def test_what_a_server_sends_is_never_unpacked(fleet: Fleet) -> None:
+    fleet.server.content = gzip.compress(bytes(2**24))
+    fleet.server.headers = {"content-encoding": "gzip"}
+    assert "not a bundle" in refused(fleet)
+
+
+def test_a_download_ends_at_the_limit(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.runtime.bundle_download.MOST_BYTES", 2**20)
+    fleet.server.content = bytes(2**20 + 1)
+    assert "larger" in refused(fleet)
+    assert list(fleet.folder.path.glob(".download-*")) == []
+
+
+def test_a_server_that_is_away_is_said_once(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.begin(url="http://127.0.0.1:9/fleet.bundle?token=hidden")
+    for _ in range(3):
+        fleet.step()
+    (line,) = caplog.messages
+    assert "no bundle from" in line
+    assert "hidden" not in line
+
+
+def test_a_file_is_a_bundle_too(fleet: Fleet) -> None:
+    fleet.begin(url=f"file:{fleet.state_dir / 'offered'}")
+    fleet.step()
+    fleet.offer(1)
+    fleet.step()
+    assert fleet.checked == [1]
+
+
+def test_a_bundle_waits_while_a_reload_would_be_rejected(fleet: Fleet) -> None:
+    fleet.offer(1)
+    fleet.rollout._latest = statistics(("disk", "*"))
+    fleet.step()
+    assert fleet.checked == []
+    fleet.rollout._latest = statistics()
+    fleet.step()
+    assert fleet.checked == [1]
+
+
+def test_a_damaged_state_is_said_and_begins_anew(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.tried(1)
+    (fleet.folder.path / "state.json").write_text('{"running": "rm -rf"')
+    note_start(fleet.state_dir)
+    fleet.begin()
+    assert fleet.shown["version"] is None
+    assert "damaged" in caplog.text
+
+
+def test_signed_nonsense_is_refused(fleet: Fleet) -> None:
+    payload = b'{"version": 1, "settings": {"sources": []}}\n'
+    signed(fleet.state_dir / "offered", payload)
+    fleet.server.content = (fleet.state_dir / "offered").read_bytes()
+    assert "sources" in refused(fleet)
+
+
+def test_installed_files_are_private(fleet: Fleet) -> None:
+    fleet.offer(1, {"model": "bundle"}, b"weights")
+    fleet.step()
+    modes = {it.name: it.stat().st_mode & 0o77 for it in fleet.folder.path.iterdir()}
+    assert modes == dict.fromkeys(("state.json", "1.json", "1.safetensors"), 0)
+    assert isinstance(fleet.folder, BundleFolder)
