@@ -25,6 +25,8 @@ _UDP = re.compile(
 
 
 def _is_input(text: str) -> str:
+    kind, colon, rest = text.partition(":")
+    text = f"{kind.lower()}{colon}{rest}"  # schemes are the same in capitals
     if _STREAM.match(text):
         return _stream_url(text)
     if text.startswith("udp:"):
@@ -43,7 +45,7 @@ def _stream_url(url: str) -> str:
         raise ValueError("a URL must not contain spaces or quotes; write %20 or %27")
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"is not a URL: {error}") from None
     if "@" in parts.netloc:
@@ -60,6 +62,8 @@ def _stream_url(url: str) -> str:
         )
     if not host:
         raise ValueError("has no host")
+    if port == 0:
+        raise ValueError("has the port 0, which no server has")
     check_host(host)
     return url
 
@@ -80,6 +84,26 @@ Input = Annotated[Text, AfterValidator(_is_input)]
 
 
 SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
+
+
+_FORMAT_SETTINGS = {
+    "mic": ("sample_rate", "channels"),
+    "command": ("sample_rate", "channels", "sample_format"),
+    "http": ("sample_rate", "channels", "sample_format"),
+    "udp": ("sample_rate", "channels"),
+    "demo": ("sample_rate",),
+}
+"""Settings of the format that each kind of input uses."""
+
+_OWN_FORMAT = {
+    "file": "on a recording, which states its format itself",
+    "rtsp": "on a camera, which chooses its format itself",
+    "http": "on a stream by http that states its format itself, as it does unless "
+    "sample_rate is set",
+    "udp": "on packets, which are 16-bit samples",
+    "demo": "on the demo scene, which is mono",
+}
+_DEVICE = "on a microphone, whose samples the sound card describes"
 
 
 class SourceSettings(Settings):
@@ -162,6 +186,24 @@ class SourceSettings(Settings):
         is_raw = self.input.startswith("http") and self.sample_rate is not None
         if is_raw and (self.username is not None or self.password is not None):
             raise ValueError("raw PCM by http cannot have a password: send WAV instead")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_without_effect(self) -> "SourceSettings":
+        kind = self.input.partition(":")[0].removesuffix("s")
+        used = _FORMAT_SETTINGS.get(kind, ())
+        if kind == "http" and self.sample_rate is None:
+            used = ("sample_rate",)
+        given = {
+            "sample_rate": self.sample_rate is not None,
+            "channels": self.channels is not None,
+            "sample_format": self.sample_format != "s16le",
+        }
+        for name in (name for name, is_given in given.items() if is_given):
+            if name not in used:
+                raise ValueError(
+                    f"{name} has no effect {_OWN_FORMAT.get(kind, _DEVICE)}; remove it"
+                )
         return self
 
 

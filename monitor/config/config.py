@@ -3,6 +3,7 @@
 `monitor.config.load` turns text into settings.  Nothing here opens a file.
 """
 
+from itertools import combinations
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -13,6 +14,7 @@ from monitor.config.audio import (
     HealthSettings,
     LevelSettings,
     SourceSettings,
+    udp_address,
 )
 from monitor.config.base import Settings, Text
 from monitor.config.detection import DetectionSettings, ModelSettings
@@ -28,6 +30,9 @@ from monitor.config.outputs import (
 from monitor.config.rollout import RolloutSettings
 from monitor.config.web import WebSettings
 from monitor.text import WeightedUnits, weighted_unit
+
+_EVERY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104 - nothing is bound here
+"""Hosts of a udp: input that stand for all addresses of the machine."""
 
 
 class Config(Settings):
@@ -127,6 +132,35 @@ class Config(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two sources have the name {twice[0]!r}")
+        return sources
+
+    @field_validator("sources")
+    @classmethod
+    def _ports_differ(
+        cls, sources: tuple[SourceSettings, ...]
+    ) -> tuple[SourceSettings, ...]:
+        ports = [
+            (source.name, *udp_address(source.input))
+            for source in sources
+            if source.input.startswith("udp:")
+        ]
+        for (first, host, port), (second, other, its_port) in combinations(ports, 2):
+            overlaps = host == other or not {host, other}.isdisjoint(_EVERY_ADDRESS)
+            if port == its_port and overlaps:
+                raise ValueError(
+                    f"{first!r} and {second!r} both listen at the UDP port {port}; "
+                    "give each a port of its own"
+                )
+        return sources
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _names_are_given(cls, sources: object) -> object:
+        if sources is None:
+            raise ValueError(
+                "has no entry; add one, as \"- {name: street, input: 'mic:default'}\", "
+                "or remove the key"
+            )
         return sources
 
     @property

@@ -96,13 +96,15 @@ def check_url(url: str) -> str:
         raise ValueError("must not contain spaces or control characters")
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"is not a URL: {error}") from None
     if parts.scheme not in ("http", "https"):
         raise ValueError("must begin with https:// or http://")
     if not host:
         raise ValueError("has no host")
+    if port == 0:
+        raise ValueError("has the port 0, which no server has")
     check_host(host)
     if "@" in parts.netloc:
         raise PydanticCustomError(

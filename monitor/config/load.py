@@ -147,7 +147,16 @@ def _fault_sentence(kind: type[BaseModel], fault: ErrorDetails, prefix: KeyPath)
         )
     if fault["type"] == "extra_forbidden":
         known = _keys_beside(kind, fault["loc"])
-        return f"{key_text(path)}: there is no such setting; {_nearest(path, known)}"
+        advice = _nearest(path, known)
+        if sections := [
+            name
+            for name, field in kind.model_fields.items()
+            if len(path) == 1
+            and (section := _section_in(field.annotation))
+            and path[0] in section.model_fields
+        ]:
+            advice = f"it belongs to {' or '.join(sections)}: indent it below that key"
+        return f"{key_text(path)}: there is no such setting; {advice}"
     return ": ".join(part for part in (key_text(path), _complaint(fault)) if part)
 
 
@@ -156,10 +165,20 @@ def _complaint(fault: ErrorDetails) -> str:
     rule = rule or fault["msg"][:1].lower() + fault["msg"][1:]
     if fault["type"] == _VALUE_HIDDEN:
         return rule
+    value, kind = fault["input"], fault["type"]
     # A rule about a whole section names the keys and values itself.
-    if isinstance(fault["input"], list | dict) and fault["type"] == "value_error":
+    if isinstance(value, list | dict | None) and kind == "value_error":
         return rule
-    return f"{value_text(fault['input'])} {rule}"
+    if value is None:
+        return f"has no value; it {rule}"
+    if kind == "tuple_type":
+        is_section = isinstance(value, dict)
+        rule += (
+            "; begin each of its entries with '- '"
+            if is_section
+            else "; write it as [A, B], or an entry a line, each after '- '"
+        )
+    return f"{value_text(value)} {rule}"
 
 
 def value_text(value: object) -> str:

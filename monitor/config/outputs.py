@@ -2,9 +2,11 @@
 
 import ipaddress
 import re
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from monitor.config.base import Count, Host, Settings, Text
 from monitor.config.hooks import Reference, TotalSeconds, Url, check_template
@@ -89,6 +91,23 @@ def _is_topic(text: str) -> str:
     return text
 
 
+def _is_broker(host: str) -> str:
+    if "@" in host:  # before it there may be a password
+        raise PydanticCustomError(
+            "secret", "must not contain a user; use username and password"
+        )
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return host
+    if re.search(r"[^\w.-]", host):
+        raise ValueError(
+            "must be a name or an address alone, as broker.example.org: the port has a "
+            "setting of its own, port, and mqtts is tls: true"
+        )
+    return host
+
+
+BrokerHost = Annotated[Host, AfterValidator(_is_broker)]
 Topic = Annotated[Text, AfterValidator(_is_topic)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -96,7 +115,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 class BrokerSettings(Settings):
     """The connection to an MQTT broker."""
 
-    host: Host | None = None
+    host: BrokerHost | None = None
     """Name or address of the broker; null: nothing is published."""
 
     port: Port | None = None
@@ -132,7 +151,7 @@ class BrokerSettings(Settings):
 class MqttAlertSettings(BrokerSettings):
     """Publish alerts to a topic of an MQTT broker; needs the extra `mqtt`."""
 
-    host: Host
+    host: BrokerHost
     """Name or address of the broker."""
 
     topic: Topic = "sound-monitor/alerts"

@@ -40,21 +40,27 @@ _SCALARS: dict[str, Callable[[str], str | int | float | bool | None]] = {
 _PLAINER = (
     ("cannot start any token", "a value with a special character; put it in quotes"),
     (
-        "mapping values are not allowed",
-        "an unexpected ':'; put the value in quotes, or check the indentation",
+        "could not find expected ':'",
+        "this line has no ': ' after its key, a colon and a space",
     ),
-    ("could not find expected ':'", "this line has no ':' after its key"),
-    ("but found '<block mapping start>'", "this line is indented too far"),
-    ("but found '<block sequence start>'", "this list item is indented too far"),
+    (
+        "but found '<block ",
+        "the indentation of this line fits no line above it; begin it where the keys "
+        "or entries beside it begin",
+    ),
     ("but found '-'", "a list item where a key was expected"),
     ("but found '<scalar>'", "this line does not continue what is above it"),
-    ("but found '<stream end>'", "the text ends inside brackets"),
-    ("unexpected end of stream", "the text ends inside quotes"),
-    ("expected ',' or", "a bracket is not closed, or a comma is missing"),
+    ("unexpected end of stream", "the quotes that begin here are not closed"),
     ("found another document", "a second document begins; only one is allowed"),
     ("second occurrence", "a duplicate anchor (&); anchors are not supported"),
     ("special characters are not allowed", "a control character"),
 )
+
+
+_UNQUOTED = "an unexpected ':'; put a value with a ':' in quotes, as in input: 'demo:'"
+
+_NOTICED_LATE = ("unexpected end of stream", "could not find expected ':'")
+"""Faults that PyYAML finds lines after the one that has them."""
 
 
 @dataclass(frozen=True)
@@ -222,21 +228,48 @@ def _fault(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
 
 def _place(error: yaml.MarkedYAMLError, origin: str) -> str:
     mark = error.problem_mark or error.context_mark
+    if any(text in (error.problem or "") for text in _NOTICED_LATE):
+        mark = error.context_mark
     return origin if mark is None else f"{origin}:{mark.line + 1}"
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark
-    if (
-        "'\\t'" in (error.problem or "")
-        and mark is not None
-        and mark.buffer is not None
-    ):
-        before = mark.buffer[mark.pointer - mark.column : mark.pointer]
+    problem, context = error.problem or "", error.context or ""
+    before = _before(error.problem_mark)
+    is_first_key = re.fullmatch(r" *(- +)*[\w.-]+", before) is not None
+    began = error.context_mark.line + 1 if error.context_mark else 0
+    if "'\\t'" in problem:
         if before.strip(" "):
             return "a tab inside this line; use a space"
         return "a tab indents this line; use spaces"
-    return _plainer(error.problem or error.context or "is not YAML")
+    if "mapping values are not allowed" in problem:
+        if is_first_key:
+            return (
+                "this line is indented further than the line before, which has a value "
+                "already; begin both at the same column"
+            )
+        return _UNQUOTED
+    if "expected ',' or" in problem:
+        if "got ':'" in problem and not is_first_key:
+            has_two_words = " " in re.split(r"[{\[,]|: ", before)[-1].strip()
+            return _UNQUOTED + ("; or a comma is missing" if has_two_words else "")
+        return (
+            f"the bracket that opens in line {began} is not closed, or a comma is "
+            "missing"
+        )
+    if "but found '?'" in problem and "block collection" in context:
+        return (
+            f"this key belongs to no entry of the list that begins in line {began}; "
+            "indent it as far as the first key of its entry, after the '- '"
+        )
+    return _plainer(problem or context or "is not YAML")
+
+
+def _before(mark: yaml.Mark | None) -> str:
+    """The beginning of a line, up to a mark."""
+    if mark is None or mark.buffer is None:
+        return ""
+    return mark.buffer[mark.pointer - mark.column : mark.pointer]
 
 
 def _plainer(problem: str) -> str:

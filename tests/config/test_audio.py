@@ -32,6 +32,13 @@ def test_a_stream_is_live(url: str) -> None:
     assert built(url).is_live
 
 
+def test_a_scheme_may_have_capitals() -> None:
+    assert built("RTSP://Host/Live").input == "rtsp://Host/Live"
+    assert not built("Demo:").is_live
+    with pytest.raises(ValidationError, match="must not contain a user"):
+        built("RTSP://me:hunter2@host/live")
+
+
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
@@ -40,6 +47,7 @@ def test_a_stream_is_live(url: str) -> None:
         ("rtsp://host/a b", "must not contain spaces or quotes"),
         ("rtsp://host/a'b", "must not contain spaces or quotes"),
         ("udp:0", "must be udp:PORT or udp:HOST:PORT"),
+        ("rtsp://host:0/", "has the port 0, which no server has"),
         ("udp:host:", "must be udp:PORT or udp:HOST:PORT"),
         ("ftp://host/", "must be mic:NAME"),
     ],
@@ -73,7 +81,9 @@ def test_a_password_in_a_url_is_rejected_without_being_shown(url: str) -> None:
         ("rtsp://host/live", {"username": "me"}),
         ("rtsps://host/{password}", PASSWORD),
         ("http://host/?password={password}", PASSWORD),
-        ("http://host/pcm", {"sample_rate": 16_000}),
+        ("http://host/pcm", {"sample_rate": 16_000, "channels": 2}),
+        ("udp:5004", {"sample_rate": 16_000, "channels": 2}),
+        ("command:a", {"channels": 2, "sample_format": "f32le"}),
         ("rtsps://host/live", {"ca_file": "/gate.pem"}),
         ("https://host/live", {"verify_certificate": False}),
     ],
@@ -96,6 +106,16 @@ def test_a_login_is_named_beside_the_url(url: str, settings: dict[str, Any]) -> 
             "ca_file needs verify_certificate: true",
         ),
         ("rtsp://host/", {"username": "me", "password": "hunter2"}, "where the secret"),
+        ("rtsp://host/", {"sample_rate": 16_000}, "sample_rate has no effect on a ca"),
+        ("https://host/", {"channels": 1}, "channels has no effect on a stream by htt"),
+        ("file:a.wav", {"channels": 1}, "channels has no effect on a recording"),
+        ("demo:", {"channels": 1}, "channels has no effect on the demo scene"),
+        (
+            "udp:5004",
+            {"sample_format": "f32le"},
+            "sample_format has no effect on packe",
+        ),
+        ("mic:a", {"sample_format": "f32le"}, "sample_format has no effect on a micro"),
         (
             "http://host/pcm",
             {"sample_rate": 16_000, "username": "me"} | PASSWORD,

@@ -51,7 +51,7 @@ def test_a_whole_number_serves_where_a_number_is_meant() -> None:
         ),
         ("ring_seconds: true", ":1: ring_seconds: true must be a number"),
         ("ring_seconds: .nan", ":1: ring_seconds: '.nan' must be a number"),
-        ("ring_seconds: null", ":1: ring_seconds: null must be a number"),
+        ("ring_seconds: null", ":1: ring_seconds: has no value; it must be a number"),
         ("model: {threads: 1.5}", ":1: model.threads: 1.5 must be a whole number"),
         ("model: {threads: no}", ":1: model.threads: 'no' must be a whole number"),
         ("state_dir: 5", ":1: state_dir: 5 must be text; put it in quotes"),
@@ -63,6 +63,28 @@ def test_a_whole_number_serves_where_a_number_is_meant() -> None:
         ("detection: {labels: [a]}", ":1: detection.labels: a list must be a section"),
         ("sources: mic", ":1: sources: 'mic' must be a list"),
         ("sources: []", ":1: sources: must have at least one source"),
+        ("sources:\n", ':1: sources: has no entry; add one, as "- {name: street, in'),
+        (
+            "sources:\n  name: a\n",
+            ":1: sources: a section must be a list; begin each of its entries with '-",
+        ),
+        ("labels: siren", ":1: labels: 'siren' must be a list; write it as [A, B], or"),
+        ("mqtt:\nhost: a", ":2: host: there is no such setting; it belongs to mqtt: "),
+        (
+            "sources:\n  - {name: a, input: udp:5}\n  - {name: b, input: 'udp:[::1]:5'}",
+            ":1: sources: 'a' and 'b' both listen at the UDP port 5; give each a port",
+        ),
+        (
+            "mqtt: {host: 'mqtt://a'}",
+            ":1: mqtt.host: 'mqtt://a' must be a name or an address alone, as broker.e",
+        ),
+        ("mqtt: {host: 'a:1883'}", ":1: mqtt.host: 'a:1883' must be a name or an addr"),
+        ("mqtt: {host: '[::1]'}", ":1: mqtt.host: '[::1]' must be a name or an addres"),
+        ("mqtt: {host: 'u:p@a'}", ":1: mqtt.host: must not contain a user; use userna"),
+        (
+            "alerts: [{name: a, mqtt: {host: 'mqtt://a'}}]",
+            ":1: alerts[0].mqtt.host: 'mqtt://a' must be a name or an address alone, ",
+        ),
         (
             "model:\n  compute_device: gpu",
             ":2: model.compute_device: 'gpu' must be 'auto', 'cpu', 'cuda' or 'mps'",
@@ -96,8 +118,8 @@ def test_a_whole_number_serves_where_a_number_is_meant() -> None:
             "sample_rate?",
         ),
         (
-            "webhook: x",
-            ":1: webhook: there is no such setting; choose from state_dir, sources,",
+            "sound: x",
+            ":1: sound: there is no such setting; choose from state_dir, sources,",
         ),
         ("modle: {}", ":1: modle: there is no such setting; did you mean model?"),
         (

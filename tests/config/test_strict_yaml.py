@@ -1,5 +1,7 @@
 """YAML is read strictly; a fault is one sentence with its line."""
 
+import re
+
 import pytest
 import yaml
 from hypothesis import given
@@ -71,10 +73,17 @@ def test_an_empty_text_is_an_empty_mapping(text: str) -> None:
         ),
         (
             "input: demo:",
-            "here:1: an unexpected ':'; put the value in quotes, or check the "
-            "indentation",
+            "here:1: an unexpected ':'; put a value with a ':' in quotes, as in "
+            "input: 'demo:'",
         ),
-        ("a: 1\n  b: 2\n", "here:2: an unexpected ':'; put the value"),
+        ("s:\n  - {input: demo:}", "here:2: an unexpected ':'; put a value with"),
+        ("{a: 1 b: 2}", "here:1: an unexpected ':'.*; or a comma is missing"),
+        ("a: 1\n  b: 2\n", "here:2: this line is indented further than the line b"),
+        ("s:\n- a: 1\n   b: 2\n", "here:3: this line is indented further than the l"),
+        ("s:\n  - a: 1\n  b: 2\n", "here:3: this key belongs to no entry of the li"),
+        ("s:\n  - a: 1\n   b: 2\n", "here:3: the indentation of this line fits no "),
+        ("m:\n  a: 1\n b: 2\n", "here:3: the indentation of this line fits no line"),
+        ("m:\n  k: 1\n  a:x\n\nb: 2\n", "here:3: this line has no ': ' after its key"),
         ("a: 1\n---\nb: 2", "here:2: a second document begins; only one is allowed"),
         ("a: &x 1\nb: *x", "here:2: aliases (*) are not supported"),
         ("a: &x [*x]", "here:1: aliases (*) are not supported"),
@@ -86,8 +95,9 @@ def test_an_empty_text_is_an_empty_mapping(text: str) -> None:
         ("? [a]\n: b", "here:1: a key must be a word; put it in quotes"),
         ("- a", "here:1: must be keys and values"),
         ("word", "here:1: must be keys and values"),
-        ("a: [1, 2\nb: 3", "here:2: a bracket is not closed, or a comma is missing"),
-        ("a: 'b", "here:1: the text ends inside quotes"),
+        ("a: [1, 2\nb: 3", "here:2: the bracket that opens in line 1 is not closed"),
+        ("a: {b: 1", "here:1: the bracket that opens in line 1 is not closed"),
+        ("a: 1\nb: 'b\nc: d\n\n", "here:2: the quotes that begin here are not closed"),
         ("a: \x07", "here:1: a control character"),
         ("b: " + "9" * 5000, f"here:1: '{'9' * 40}' has too many digits"),
     ],
@@ -97,7 +107,7 @@ def test_a_fault_of_the_yaml_is_one_sentence_with_its_line(
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         read_yaml(text, "here")
-    assert str(caught.value).startswith(sentence)
+    assert re.match(re.escape(sentence).replace(r"\.\*", ".*"), str(caught.value))
     assert "\n" not in str(caught.value)
 
 
