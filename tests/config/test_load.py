@@ -71,7 +71,7 @@ def test_a_whole_number_serves_where_a_number_is_meant() -> None:
         ("labels: siren", ":1: labels: 'siren' must be a list; write it as [A, B], or"),
         ("mqtt:\nhost: a", ":2: host: there is no such setting; it belongs to mqtt: "),
         (
-            "sources:\n  - {name: a, input: udp:5}\n  - {name: b, input: 'udp:[::1]:5'}",
+            "sources:\n- {name: a, input: udp:5}\n- {name: b, input: 'udp:[::1]:5'}",
             ":1: sources: 'a' and 'b' both listen at the UDP port 5; give each a port",
         ),
         (
