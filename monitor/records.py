@@ -59,6 +59,7 @@ HealthKind = Literal[
     "database",  # the database was damaged, and has been set aside
     "clips",  # clips cannot be stored
     "locked-clips",  # those of locked events alone exceed the limit of size
+    "publish",  # no record could be published for a fleet for ten minutes
     "overrides",  # settings that were changed while it ran are left out
     "rollout",  # a bundle was refused, left out, or rolled back
 ]

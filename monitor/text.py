@@ -41,6 +41,7 @@ HEALTH_KINDS: "dict[HealthKind, str]" = {
     "database": "bad database",
     "clips": "no clips",
     "locked-clips": "locked clips",
+    "publish": "no publish",
     "overrides": "overrides",
     "rollout": "bad bundle",
 }

@@ -195,6 +195,8 @@ def _lines(status: Facts, now: datetime) -> Iterator[str]:
         remaining = duration((_moment(mute["until"]) - now).total_seconds())
         withheld = counted(mute["withheld"], "alert")
         yield f"alerts: {mute['rule']} is muted for {remaining}; {withheld} withheld"
+    if status.get("publishing") is not None:
+        yield _publishing(status["publishing"], now)
     disk, size = status["disk"], status["disk"]["database_bytes"]
     yield (
         f"disk: {_bytes(disk['free_bytes'])} free at {disk['state_dir']}, "
@@ -263,6 +265,14 @@ def _outbox(outbox: Facts | None, now: datetime) -> Iterator[str]:
         oldest = facts["oldest_pending"]
         age = "" if oldest is None else f", the oldest for {_ago(oldest, now)}"
         yield f"alerts: {name}: {facts['pending']} pending{age}, {facts['dead']} dead"
+
+
+def _publishing(facts: Facts, now: datetime) -> str:
+    pending = facts["pending"]
+    count = "an unknown number" if pending is None else counted(pending, "record")
+    problem, since = facts["problem"], facts["problem_since"]
+    ago = "" if problem is None else f"; for {_ago(since, now)}: {problem}"
+    return f"publishing to {facts['target']}: {count} pending{ago}"
 
 
 def _level(value: float | None) -> str:

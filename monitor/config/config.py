@@ -27,6 +27,7 @@ from monitor.config.outputs import (
     StatusSettings,
     StoreSettings,
 )
+from monitor.config.publish import PublishSettings
 from monitor.config.rollout import RolloutSettings
 from monitor.config.web import WebSettings
 from monitor.text import WeightedUnits, weighted_unit
@@ -69,6 +70,7 @@ class Config(Settings):
     """Rules for alerts: which sounds are reported where; each has a name."""
 
     mqtt: MqttSettings = MqttSettings()
+    publish: PublishSettings = PublishSettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     status: StatusSettings = StatusSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -177,6 +179,12 @@ class Config(Settings):
                 f"clips: before_seconds and after_seconds are {around:g} s together; "
                 f"they may be half of ring_seconds: {self.ring_seconds:g} at most"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _published_records_are_stored(self) -> "Config":
+        if self.publish.url is not None and self.store.path is None:
+            raise ValueError("publish needs a database, and store.path is null")
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """The application: builds everything that a configuration asks for, top to bottom."""
 
+import json
 import os
 import threading
 import uuid
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from monitor import __version__
 from monitor.audio.sources.source import Source, Speed, build_source
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
@@ -268,7 +270,7 @@ def open_sinks(
         store = Store(
             state_dir / config.store.path,
             config.store,
-            plan.models.session,
+            replace(plan.models.session, published=_published(config)),
             environment.clock,
             rules=plan.alerting,
             committed=plan.alerting.confirm,
@@ -293,6 +295,15 @@ def open_sinks(
     written = [sink for sink in (store, event_log) if sink is not None]
     files = FileSinks(written, environment.clock)
     return OpenSinks(store, files, [*screen, environment.summary, *plan.services])
+
+
+def _published(config: Config) -> str | None:
+    """Return what is published of each session besides its row; None: nothing is."""
+    settings = config.publish
+    if settings.url is None:
+        return None
+    about = {"version": __version__, "site": settings.site, "scores": settings.scores}
+    return json.dumps(about)
 
 
 class App:

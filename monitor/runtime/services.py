@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from monitor.model.models import Models
     from monitor.sinks.clip_files import ClipFollower
     from monitor.sinks.live import ColumnFormat
+    from monitor.sinks.publish.publisher import Publisher, Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,9 @@ class ServiceContext:
 
     clip_followers: "list[ClipFollower]" = field(default_factory=list)
     """Called with each clip that is stored."""
+
+    published: "list[Publisher]" = field(default_factory=list)
+    """The one that publishes the records for a fleet, if there is one."""
 
     @property
     def database(self) -> Path | None:
@@ -151,6 +155,41 @@ def _mqtt(context: ServiceContext) -> Sink | None:
     )
     context.clip_followers.append(states.show_picture)
     return states
+
+
+def _publish(context: ServiceContext) -> Sink | None:
+    settings, database = context.config.publish, context.database
+    if settings.url is None or database is None:
+        return None
+    from monitor.sinks.publish.record import monitor_of
+
+    monitor = settings.monitor or monitor_of(socket.gethostname())
+    transport: Transport
+    if settings.is_mqtt:
+        require_extra("mqtt", "paho", "publish")
+        from monitor.sinks.publish.mqtt import MqttTransport
+
+        transport = MqttTransport(settings, monitor, context.environ)
+    else:
+        require_extra("nats", "nats", "publish")
+        from monitor.sinks.publish.nats import NatsTransport
+
+        transport = NatsTransport(settings, monitor, context.environ)
+    from monitor.sinks.publish.publisher import Publisher
+
+    publisher = Publisher(
+        monitor,
+        database,
+        transport,
+        settings.digest_seconds,
+        _tracker(context),
+        context.clock,
+        lambda state, detail: context.reports.post(
+            HealthReport("publish", state, detail)
+        ),
+    )
+    context.published.append(publisher)
+    return publisher
 
 
 def _heartbeat(context: ServiceContext) -> Sink | None:
@@ -241,7 +280,13 @@ def _tracker(context: ServiceContext) -> StatusTracker:
         config.model.compute_device,
         config.weighted_units,
     )
-    return StatusTracker(settings, context.daemon, context.clock, context.mutes)
+    return StatusTracker(
+        settings,
+        context.daemon,
+        context.clock,
+        context.mutes,
+        lambda: next((each.document for each in context.published), None),
+    )
 
 
 def _canary(context: ServiceContext) -> Sink | None:
@@ -288,6 +333,7 @@ def _rollout(context: ServiceContext) -> Sink | None:
 
 FACTORIES: Sequence[ServiceFactory] = (
     _mqtt,
+    _publish,
     _heartbeat,
     _status,
     _live,

@@ -119,12 +119,14 @@ class StatusTracker:
         daemon: DaemonFacts,
         clock: Clock,
         mutes: Callable[[], Sequence[Document]] = tuple,
+        publishing: Callable[[], Document | None] = lambda: None,
     ) -> None:
-        """Prepare; `mutes` returns those of the alert rules, on any thread."""
+        """Prepare; any thread calls `mutes`, of the alert rules, and `publishing`."""
         self._settings = settings
         self._daemon = daemon
         self._clock = clock
         self._mutes = mutes
+        self._publishing = publishing
         self._reported = clock.monotonic()
         self._cpu_times = deque([(self._reported, time.process_time())], CPU_STEPS)
         self._lock = threading.Lock()
@@ -179,6 +181,7 @@ class StatusTracker:
             "process": self._process(now),
             **self._stored(),
             "mutes": mutes,
+            "publishing": self._publishing(),
             "watchdog": watchdog
             and {
                 "limit_seconds": watchdog.limit_seconds,

@@ -73,6 +73,10 @@ class BrokerConnection:
     problem = ""
     """Reason for no connection; empty before the first attempt has failed."""
 
+    refusal = ""
+    """Why the broker did not keep a message of QoS 1 that it acknowledged, by MQTT 5:
+    `Not authorized`, `No matching subscribers`; empty: it kept all since `open`."""
+
     def __init__(
         self,
         settings: BrokerSettings,
@@ -287,6 +291,7 @@ class BrokerConnection:
         self.connections = self._published = self._acknowledged = 0
         self.is_connected, self.problem, self._received = False, "", []
         self._filters, self._replies = (), {}
+        self.refusal = ""
         version = CallbackAPIVersion.VERSION2
         client = paho.Client(
             version,
@@ -305,7 +310,7 @@ class BrokerConnection:
         client.on_connect = lambda *facts: self._take_answer(*facts[3:])
         client.on_connect_fail = lambda *_: self._fail(self._explain(sys.exception()))
         client.on_disconnect = lambda *facts: self._lose(*facts[2:4])
-        client.on_publish = lambda *facts: self._acknowledge(facts[2])
+        client.on_publish = lambda *facts: self._acknowledge(*facts[2:4])
         client.on_message = lambda *facts: self._receive(facts[0], facts[2])
         self._client = client
         return client
@@ -372,12 +377,14 @@ class BrokerConnection:
                 self._received.append(Message(topic, text, message.retain))
                 self._changed.notify_all()
 
-    def _acknowledge(self, packet: int) -> None:
+    def _acknowledge(self, packet: int, code: ReasonCode) -> None:
         with self._changed:
             if packet in self._sent_once:
                 self._sent_once.remove(packet)
             else:
                 self._acknowledged += 1
+                if code.value:
+                    self.refusal = str(code)
             self._changed.notify_all()
 
     def _explain(self, error: BaseException | None) -> str:

@@ -23,15 +23,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import ValidationError as _Invalid
 from pydantic_core import PydanticCustomError
 
+from monitor.config.publish import MONITOR
 from monitor.errors import SoundMonitorError
 from monitor.text import utc_text
 
 FORM = 1
 LARGEST_BYTES = 256 * 1024
 """Longest message."""
-
-MONITOR = r"[a-z0-9][a-z0-9_-]{0,62}"
-"""Ids of monitors: safe in topics, subjects, names of files and HTML."""
 
 MOST_RANGES = 1000
 _MOST = 2**63 - 1  # what databases take

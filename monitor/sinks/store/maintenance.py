@@ -48,6 +48,13 @@ _DELETIONS = {
     "alerts": "DELETE FROM alerts WHERE sequence IN "
     "(SELECT sequence FROM alerts WHERE created_ms < ? AND state != 'pending' "
     "ORDER BY created_ms LIMIT ?)",
+    # What was not published before its row went is published as deleted, and after
+    # keep_days as deleted without its type.
+    "published scores": "DELETE FROM outgoing WHERE sequence IN "
+    "(SELECT sequence FROM outgoing WHERE type IN ('scores', 'digest') AND at_ms < ? "
+    "AND sequence <= (SELECT acknowledged FROM publishing) LIMIT ?)",
+    "published records": "DELETE FROM outgoing WHERE sequence IN "
+    "(SELECT sequence FROM outgoing WHERE at_ms < ? ORDER BY sequence LIMIT ?)",
 }
 _EVER = 1 << 62
 
@@ -178,7 +185,8 @@ class Maintenance:
         deleted: Counter[str] = Counter()
         connection.execute(_EXPIRY, (now_ms - ORPHAN_DAYS * DAY_MS,))
         for table in _DELETIONS:
-            key = "keep_scores_days" if table in _FRAMES else "keep_days"
+            is_short = table in (*_FRAMES, "published scores")
+            key = "keep_scores_days" if is_short else "keep_days"
             # In milliseconds, for a date may lie before the calendar begins.
             keep_ms = round(getattr(self._settings, key) * DAY_MS)
             reason = f"{table} (older than store.{key}, {keep_ms / DAY_MS:g})"
@@ -196,7 +204,7 @@ class Maintenance:
         groups = {
             _FRAMES: _end_of_oldest_frames(connection),
             ("events", "gaps", "health", "alerts"): _EVER,
-            ("level_hours",): _EVER,
+            ("level_hours", "published records"): _EVER,
         }
         for tables, until_ms in groups.items():
             for table in tables:

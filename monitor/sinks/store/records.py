@@ -5,7 +5,7 @@ import logging
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast, get_args
 
@@ -51,6 +51,9 @@ class Session:
     embedding_id: str = ""
     """What computes the embeddings: those of models with the same one can be compared,
     whatever their names and labels; empty: unknown."""
+
+    published: str | None = field(default=None, compare=False)
+    """See `follow_publishing`."""
 
 
 def to_ms(moment: datetime) -> int:
@@ -102,8 +105,7 @@ def source_key(connection: sqlite3.Connection, name: str) -> int:
     """Return the key of a source; insert the source if it is new."""
     connection.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", (name,))
     found = connection.execute("SELECT id FROM sources WHERE name = ?", (name,))
-    row = found.fetchone()
-    if row is None:
+    if (row := found.fetchone()) is None:
         raise damage("an index and its table contradict each other")
     return cast("int", row[0])
 
@@ -209,7 +211,6 @@ def select(
 
 INVALID = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
 """Errors of reading a row that no monitor can have written."""
-
 
 LONGEST_NAME = 200
 LONGEST_TEXT = 2**20

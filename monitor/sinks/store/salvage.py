@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from monitor.sinks.store.outgoing import renumber
+
 SALVAGE_SECONDS = 4.0
 """Time for all tables but the first ones; the ring buffers hold longer."""
 
@@ -33,6 +35,7 @@ _FRAMES = ("scores", "embeddings")
 
 _DATED = ("events", "reviews", "health", "gaps", "attempts", "level_hours")
 _TABLES = (*_FIRST, *_DATED, *_FRAMES)
+_FOUND = (*_TABLES, "publishing", "outgoing")
 _INNER = ("sessions", "sources", "forgotten", "attempts")
 """Tables that users do not know, named only if something of them is lost."""
 
@@ -117,6 +120,10 @@ def salvage(old: sqlite3.Connection, new: sqlite3.Connection, now_ms: int) -> st
             counts[table] = _copy(old, new, table, limit, pending, now_ms)
         _complete_references(new)
         new.execute("COMMIT")
+    if columns := _columns(old, "outgoing")[1:]:
+        new.execute("BEGIN IMMEDIATE")
+        renumber(old, new, _rows(old, "outgoing", columns, None))
+        new.execute("COMMIT")
     parts = [
         f"{count} {_NOUNS.get(name, name)}"
         for name, count in counts.items()
@@ -178,11 +185,11 @@ def _first_page(new: sqlite3.Connection) -> bytes:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
         memory.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         memory.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        for table in _TABLES:
+        for table in _FOUND:
             memory.execute(f"CREATE TABLE {table} ({_plain_columns(new, table)})")
         memory.execute("PRAGMA writable_schema = ON")
         change = "UPDATE sqlite_schema SET rootpage = ? WHERE name = ?"
-        memory.executemany(change, [(roots[table], table) for table in _TABLES])
+        memory.executemany(change, [(roots[table], table) for table in _FOUND])
         return memory.serialize()[:PAGE_BYTES]
 
 

@@ -283,6 +283,102 @@ UPDATE sessions SET seen_ms = coalesce(ended_ms, (
     ) ORDER BY start_ms DESC LIMIT 1
 ), started_ms);
 """,
+    """
+-- One row while records are published for a fleet.
+CREATE TABLE publishing (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    epoch TEXT NOT NULL,               -- random; sequences begin at 1 with each
+    previous TEXT,                     -- JSON {"epoch", "last"}; null: unknown
+    acknowledged INTEGER NOT NULL DEFAULT 0, -- the broker has all up to this sequence
+    durable INTEGER NOT NULL DEFAULT 0,      -- all up to this one survive a power cut
+    scores INTEGER NOT NULL            -- whether scores are published
+) STRICT;
+
+-- What is published, in order; triggers fill it while `publishing` has its row.
+CREATE TABLE outgoing (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    type TEXT NOT NULL,
+    row INTEGER,                       -- key in the table of that type
+    at_ms INTEGER NOT NULL,
+    body TEXT                          -- what is in no other table
+) STRICT;
+CREATE INDEX outgoing_by_time ON outgoing (type, at_ms);
+
+-- The newest row of scores of each source: it is published when it is complete.
+CREATE TABLE growing (
+    source INTEGER PRIMARY KEY,
+    row INTEGER NOT NULL
+) STRICT;
+
+CREATE TRIGGER events_begun AFTER INSERT ON events
+WHEN EXISTS (SELECT 1 FROM publishing)
+BEGIN
+    INSERT INTO outgoing (type, row, at_ms) VALUES (
+        CASE WHEN NEW.end_reason IS NULL THEN 'onset' ELSE 'event' END,
+        NEW.sequence, NEW.at_ms
+    );
+END;
+
+CREATE TRIGGER events_ended AFTER UPDATE OF end_reason ON events
+WHEN OLD.end_reason IS NULL AND NEW.end_reason IS NOT NULL
+    AND EXISTS (SELECT 1 FROM publishing)
+BEGIN
+    INSERT INTO outgoing (type, row, at_ms) VALUES ('event', NEW.sequence, NEW.at_ms);
+END;
+
+CREATE TRIGGER gaps_found AFTER INSERT ON gaps
+WHEN EXISTS (SELECT 1 FROM publishing)
+BEGIN
+    INSERT INTO outgoing (type, row, at_ms) VALUES ('gap', NEW.sequence, NEW.at_ms);
+END;
+
+CREATE TRIGGER health_begun AFTER INSERT ON health
+WHEN EXISTS (SELECT 1 FROM publishing)
+BEGIN
+    INSERT INTO outgoing (type, row, at_ms, body)
+    VALUES ('health', NEW.sequence, NEW.at_ms, NEW.state);
+END;
+
+CREATE TRIGGER health_ended AFTER UPDATE OF state ON health
+WHEN OLD.state != NEW.state AND EXISTS (SELECT 1 FROM publishing)
+BEGIN
+    INSERT INTO outgoing (type, row, at_ms, body)
+    VALUES ('health', NEW.sequence, NEW.at_ms, NEW.state);
+END;
+
+CREATE TRIGGER scores_complete BEFORE DELETE ON growing
+BEGIN
+    INSERT INTO outgoing (type, row, at_ms)
+    SELECT 'scores', id, start_ms FROM scores WHERE id = OLD.row;
+END;
+
+CREATE TRIGGER scores_begun AFTER INSERT ON scores
+WHEN EXISTS (SELECT 1 FROM publishing WHERE scores)
+BEGIN
+    DELETE FROM growing WHERE source = NEW.source;
+    INSERT INTO growing (source, row) VALUES (NEW.source, NEW.id);
+END;
+
+-- After a reload, a row grows that was complete: it is published again.
+CREATE TRIGGER scores_grown AFTER UPDATE ON scores
+WHEN NOT EXISTS (SELECT 1 FROM growing WHERE source = NEW.source AND row = NEW.id)
+    AND EXISTS (SELECT 1 FROM publishing WHERE scores)
+BEGIN
+    DELETE FROM growing WHERE source = NEW.source;
+    INSERT INTO growing (source, row) VALUES (NEW.source, NEW.id);
+END;
+
+CREATE TRIGGER session_begun AFTER INSERT ON sessions
+BEGIN
+    DELETE FROM growing;
+END;
+
+CREATE TRIGGER session_ended AFTER UPDATE OF ended_ms ON sessions
+WHEN NEW.ended_ms IS NOT NULL
+BEGIN
+    DELETE FROM growing;
+END;
+""",
 )
 """The script at index n brings a database from `user_version` n to n + 1."""
 

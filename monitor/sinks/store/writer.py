@@ -14,6 +14,7 @@ from monitor.records import Timed
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.outbox import write_alerts
 from monitor.sinks.store.database import Database, PathConnection, transaction
+from monitor.sinks.store.outgoing import follow_publishing
 from monitor.sinks.store.records import Session, begin_session, to_ms, write_record
 from monitor.sinks.store.salvage import is_damage, is_read_only
 from monitor.sinks.store.side_files import LOG_BYTES, DiskReserve, WriterLock
@@ -130,10 +131,14 @@ class Writer:
         connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         with transaction(connection):
-            if not self._session_key:
+            key = self._session_key
+            if not key:
                 now_ms = to_ms(self._clock.utc())
-                self._session_key = begin_session(connection, self._session, now_ms)
-            return work(connection, self._session_key)
+                key = begin_session(connection, self._session, now_ms)
+                follow_publishing(connection, key, self._session.published, now_ms)
+            result = work(connection, key)
+        self._session_key = key
+        return result
 
     def _connected(self) -> sqlite3.Connection:
         if not self._connection.is_at_path:

@@ -1,0 +1,212 @@
+"""Records over NATS: acknowledged when a stream of JetStream has stored them."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error, MaxPayloadError
+from nats.js.errors import NoStreamResponseError
+
+from monitor.config.publish import FleetBroker
+from monitor.errors import ConfigError
+from monitor.sinks.alerts.secrets import read_secret, tls_context
+from monitor.sinks.publish.publisher import Outgoing, TransportError
+
+OPEN_SECONDS = 10
+SEND_SECONDS = 10.0
+SLICE_SECONDS = 0.05
+MAX_IN_FLIGHT = 50
+MAX_WANTED = 100
+
+T = TypeVar("T")
+
+
+def connect_options(
+    settings: FleetBroker, place: str, environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the options of a connection, for `nats.connect`, with its secrets.
+
+    Raises:
+        ConfigError: A secret or a file is missing or of the wrong form.
+    """
+    host, port = settings.place
+    host = f"[{host}]" if ":" in host else host
+    options: dict[str, Any] = {"servers": [f"{settings.scheme}://{host}:{port}"]}
+    if settings.has_tls:
+        options |= {"tls": tls_context(settings.ca_file, place), "tls_hostname": host}
+    if settings.username is not None:
+        options["user"] = settings.username
+    if settings.password is not None:
+        key = f"{place}.password"
+        options["password"] = read_secret(settings.password, key, environ)
+    if settings.nkey is not None:
+        seed = read_secret(settings.nkey, f"{place}.nkey", environ)
+        _check_seed(seed, f"{place}.nkey")
+        options["nkeys_seed_str"] = seed
+    return options
+
+
+def _check_seed(seed: str, place: str) -> None:
+    import nkeys
+
+    try:
+        pair = nkeys.from_seed(seed.encode())
+        pair.wipe()
+    except Exception:  # noqa: BLE001 - the library raises what base64 and nacl do
+        raise ConfigError(f"{place}: is no NKey seed, which begins with SU") from None
+
+
+class NatsTransport:
+    """Publishes to PREFIX.MONITOR.records; see `Transport`.
+
+    The event loop runs only within the calls, on the thread that makes them.
+    """
+
+    def __init__(
+        self, settings: FleetBroker, monitor: str, environ: Mapping[str, str]
+    ) -> None:
+        """Read secrets and certificates; connect to nothing.
+
+        Raises:
+            ConfigError: A secret or a file is missing or of the wrong form.
+        """
+        self._options = connect_options(settings, "publish", environ)
+        self._settings = settings
+        self._monitor = monitor
+        self._records = f"{settings.prefix}.{monitor}.records"
+        self._client: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._received: list[bytes] = []
+        self._errors: list[str] = []
+
+    @property
+    def target(self) -> str:
+        """The server and the subject."""
+        return f"{self._settings.target}/{self._records}"
+
+    @property
+    def is_connected(self) -> bool:
+        """False before `open`, and when the connection is lost."""
+        return self._client is not None and self._client.is_connected
+
+    def open(self) -> None:
+        """Connect and subscribe."""
+        self.close()
+        self._loop = asyncio.new_event_loop()
+        self._errors.clear()
+        self._run(self._open())
+
+    def send(self, messages: Sequence[Outgoing]) -> list[int]:
+        """Send messages, a few at a time; wait until the stream has stored all."""
+        return self._run(self._send(messages))
+
+    def take_wanted(self) -> list[bytes]:
+        """Return the requests of collectors."""
+        received, self._received = self._received, []
+        return received
+
+    def wait(self, wakeup: threading.Event, seconds: float) -> None:
+        """Run the event loop, which answers the server."""
+        self._run(self._wait(wakeup, seconds))
+
+    def cancel(self) -> None:
+        """End what another thread waits for.  Any thread."""
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+
+    def close(self) -> None:
+        """Disconnect."""
+        loop, client = self._loop, self._client
+        self._client = None
+        if loop is None or loop.is_closed():
+            return
+        if client is not None:
+            loop.run_until_complete(_close(client))
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        assert self._loop is not None, "used before open"
+        task: asyncio.Task[T] = self._loop.create_task(work)
+        self._task = task
+        try:
+            return self._loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            raise TransportError(f"{self._settings.target}: cancelled") from None
+        except NoStreamResponseError:
+            raise TransportError(
+                f"{self._settings.target} has no stream for {self._records}: the "
+                "collector creates it"
+            ) from None
+        except (Error, OSError, TimeoutError) as error:
+            raise TransportError(self._explain(error)) from None
+        finally:
+            self._task = None
+
+    def _explain(self, error: Exception) -> str:
+        """Make a sentence; the server says what is not permitted beside the answer."""
+        reason = (self._errors or [str(error) or "no answer in time"])[-1]
+        return f"{self._settings.target}: {reason.removeprefix('nats: ')}"
+
+    async def _open(self) -> None:
+        self._client = await nats.connect(
+            **self._options,
+            name=f"sound-monitor {self._monitor}",
+            allow_reconnect=False,
+            connect_timeout=OPEN_SECONDS,
+            inbox_prefix=f"_INBOX.{self._monitor}",
+            error_cb=self._note_error,
+        )
+        wanted = f"{self._settings.prefix}.{self._monitor}.wanted"
+        await self._client.subscribe(wanted, cb=self._receive)
+
+    async def _send(self, messages: Sequence[Outgoing]) -> list[int]:
+        assert self._client is not None, "used before open"
+        stream = self._client.jetstream()
+        too_large: list[int] = []
+        turns = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+        async def send(index: int, each: Outgoing) -> None:
+            headers = {"Nats-Msg-Id": each.key} if each.key else None
+            async with turns:
+                try:
+                    await stream.publish(
+                        self._records,
+                        each.payload,
+                        timeout=SEND_SECONDS,
+                        headers=headers,
+                    )
+                except MaxPayloadError:
+                    too_large.append(index)
+
+        await asyncio.gather(*(send(index, it) for index, it in enumerate(messages)))
+        return sorted(too_large)
+
+    async def _wait(self, wakeup: threading.Event, seconds: float) -> None:
+        for _ in range(round(seconds / SLICE_SECONDS)):
+            if wakeup.is_set():
+                return
+            await asyncio.sleep(SLICE_SECONDS)
+
+    async def _receive(self, message: Msg) -> None:
+        if len(self._received) < MAX_WANTED:
+            self._received.append(message.data)
+
+    async def _note_error(self, error: Exception) -> None:
+        self._errors.append(str(error))
+
+
+async def _close(client: Client) -> None:
+    try:
+        await asyncio.wait_for(client.close(), SEND_SECONDS)
+    except (Error, OSError, TimeoutError):
+        return
