@@ -1,6 +1,7 @@
 """Settings of publishing: the broker that the records of a monitor go to."""
 
 import re
+import socket
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -59,6 +60,12 @@ def _is_prefix(text: str) -> str:
 BrokerUrl = Annotated[Text, AfterValidator(_is_broker)]
 MonitorId = Annotated[Text, AfterValidator(_is_monitor)]
 Prefix = Annotated[Text, AfterValidator(_is_prefix)]
+
+
+def monitor_of(host: str) -> str:
+    """Make an id of the name of a host."""
+    cleaned = re.sub(r"[^a-z0-9_-]+", "-", host.partition(".")[0].lower())
+    return cleaned.strip("-_")[:63] or "monitor"
 
 
 class FleetBroker(Settings):
@@ -157,3 +164,8 @@ class PublishSettings(FleetBroker):
     """Interval of a digest of the status, by which the collector knows that all is
     well, and what it lacks.
     """
+
+    @property
+    def monitor_id(self) -> str:
+        """The id, that of the host if there is none."""
+        return self.monitor or monitor_of(socket.gethostname())

@@ -1,6 +1,5 @@
 """The application: builds everything that a configuration asks for, top to bottom."""
 
-import json
 import os
 import threading
 import uuid
@@ -9,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from monitor import __version__
 from monitor.audio.sources.source import Source, Speed, build_source
 from monitor.audio.timeline import Timeline
 from monitor.clock import Clock
@@ -28,7 +26,7 @@ from monitor.runtime.parts import Parts
 from monitor.runtime.pipeline import Pipeline, build_pipeline
 from monitor.runtime.running_source import RunningSource, SourceFactory
 from monitor.runtime.screen import Screen, Shown
-from monitor.runtime.services import ServiceContext, build_services
+from monitor.runtime.services import ServiceContext, build_services, published
 from monitor.runtime.supervisor import Summary
 from monitor.runtime.threads import RunningThread, Threads, join
 from monitor.runtime.worker import Worker
@@ -270,7 +268,7 @@ def open_sinks(
         store = Store(
             state_dir / config.store.path,
             config.store,
-            replace(plan.models.session, published=_published(config)),
+            replace(plan.models.session, published=published(config)),
             environment.clock,
             rules=plan.alerting,
             committed=plan.alerting.confirm,
@@ -295,15 +293,6 @@ def open_sinks(
     written = [sink for sink in (store, event_log) if sink is not None]
     files = FileSinks(written, environment.clock)
     return OpenSinks(store, files, [*screen, environment.summary, *plan.services])
-
-
-def _published(config: Config) -> str | None:
-    """Return what is published of each session besides its row; None: nothing is."""
-    settings = config.publish
-    if settings.url is None:
-        return None
-    about = {"version": __version__, "site": settings.site, "scores": settings.scores}
-    return json.dumps(about)
 
 
 class App:

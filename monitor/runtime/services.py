@@ -1,12 +1,12 @@
 """Services: sinks that only some configurations have, each with a thread of its own."""
 
-import re
-import socket
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monitor import __version__
 from monitor.clock import Clock
 from monitor.config.config import Config
 from monitor.errors import ConfigError
@@ -161,9 +161,7 @@ def _publish(context: ServiceContext) -> Sink | None:
     settings, database = context.config.publish, context.database
     if settings.url is None or database is None:
         return None
-    from monitor.sinks.publish.record import monitor_of
-
-    monitor = settings.monitor or monitor_of(socket.gethostname())
+    monitor = settings.monitor_id
     transport: Transport
     if settings.is_mqtt:
         require_extra("mqtt", "paho", "publish")
@@ -190,6 +188,15 @@ def _publish(context: ServiceContext) -> Sink | None:
     )
     context.published.append(publisher)
     return publisher
+
+
+def published(config: Config) -> str | None:
+    """Return what is published of each session besides its row; None: nothing is."""
+    settings = config.publish
+    if settings.url is None:
+        return None
+    about = {"version": __version__, "site": settings.site, "scores": settings.scores}
+    return json.dumps(about)
 
 
 def _heartbeat(context: ServiceContext) -> Sink | None:
@@ -302,12 +309,6 @@ def _canary(context: ServiceContext) -> Sink | None:
     return Canary(config.canary, live, chain, timelines, reports, clock)
 
 
-def host_id() -> str:
-    """The id of a monitor that has none of its own: the name of the host."""
-    cleaned = re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower())
-    return cleaned.lstrip("-_")[:63] or "monitor"
-
-
 def _rollout(context: ServiceContext) -> Sink | None:
     settings = context.config.rollout
     if settings.url is None:
@@ -320,7 +321,7 @@ def _rollout(context: ServiceContext) -> Sink | None:
     return Rollout(
         settings,
         RolloutContext(
-            host_id(),
+            context.config.publish.monitor_id,
             bundle_folder(context.state_dir),
             context.daemon,
             context.reports,

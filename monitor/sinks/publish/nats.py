@@ -13,8 +13,9 @@ from nats.js.errors import NoStreamResponseError
 
 from monitor.config.publish import FleetBroker
 from monitor.errors import ConfigError
-from monitor.sinks.alerts.secrets import read_secret, tls_context
+from monitor.sinks.alerts.secrets import read_secret
 from monitor.sinks.publish.publisher import Outgoing, TransportError
+from monitor.tls import tls_context
 
 OPEN_SECONDS = 10
 SEND_SECONDS = 10.0
@@ -37,7 +38,8 @@ def connect_options(
     host = f"[{host}]" if ":" in host else host
     options: dict[str, Any] = {"servers": [f"{settings.scheme}://{host}:{port}"]}
     if settings.has_tls:
-        options |= {"tls": tls_context(settings.ca_file, place), "tls_hostname": host}
+        context = tls_context(settings.ca_file, f"{place}.ca_file")
+        options |= {"tls": context, "tls_hostname": settings.place[0]}
     if settings.username is not None:
         options["user"] = settings.username
     if settings.password is not None:

@@ -220,9 +220,7 @@ class Publisher(Sink):
             self._transport.open()
         is_due = self._clock.monotonic() >= self._digest_due
         if is_due and not self._failures and not is_last:
-            self._digest_due = self._clock.monotonic() + self._digest_seconds
-            self._queue.add_digest(self._digest(), self._clock.utc())
-            position = self._look() or position
+            position = self._add_digest() or position
         first = self._acknowledged + 1
         if first <= position.newest:
             entries = self._queue.entries(first, position.newest)
@@ -315,6 +313,15 @@ class Publisher(Sink):
         self._send(epoch, entries, is_again=True)
         if entries[-1].sequence < last:
             self._again.appendleft((epoch, entries[-1].sequence + 1, last))
+
+    def _add_digest(self) -> Position | None:
+        """Put a digest into the queue, once the sources are known."""
+        digest = self._digest()
+        if not digest["sources"]:
+            return None
+        self._digest_due = self._clock.monotonic() + self._digest_seconds
+        self._queue.add_digest(digest, self._clock.utc())
+        return self._look()
 
     def _digest(self) -> Document:
         it = self._tracker.snapshot()

@@ -13,7 +13,6 @@ database was set aside: the id of the event tells.
 import binascii
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,7 +30,7 @@ FORM = 1
 LARGEST_BYTES = 256 * 1024
 """Longest message."""
 
-MOST_RANGES = 1000
+MOST_RANGES, WANTED_BYTES = 100, 1000
 _MOST = 2**63 - 1  # what databases take
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
@@ -370,16 +369,17 @@ def _checked(kind: type[_P], values: object, now: datetime, otherwise: Reason) -
     return part
 
 
-def monitor_of(host: str) -> str:
-    """Make an id of the name of a host."""
-    cleaned = re.sub(r"[^a-z0-9_-]+", "-", host.partition(".")[0].lower())
-    return cleaned.strip("-_")[:63] or "monitor"
-
-
 def encode_wanted(epoch: str, ranges: Sequence[tuple[int, int]]) -> bytes:
-    """Encode a collector's request for the sequences first..last, both included."""
+    """Encode a collector's request for the sequences first..last, both included.
+
+    Monitors read no more than `WANTED_BYTES`: the last ranges may have to wait.
+    """
     listed = [list(each) for each in ranges[:MOST_RANGES]]
-    return json.dumps({"epoch": epoch, "ranges": listed}).encode()
+    while True:
+        payload = json.dumps({"epoch": epoch, "ranges": listed}).encode()
+        if len(payload) <= WANTED_BYTES:
+            return payload
+        listed = listed[: len(listed) * WANTED_BYTES // len(payload)]
 
 
 class _Wanted(Contents):

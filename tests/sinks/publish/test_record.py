@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from monitor.config.publish import monitor_of
 from monitor.sinks.publish.record import (
     OccurrenceRecord,
     RecordError,
@@ -12,7 +13,6 @@ from monitor.sinks.publish.record import (
     decode_wanted,
     encode_message,
     encode_wanted,
-    monitor_of,
 )
 
 NOW = datetime(2026, 11, 30, 21, tzinfo=UTC)
@@ -124,6 +124,10 @@ def test_a_request_is_decoded_as_it_was_encoded() -> None:
         EPOCH,
         [(1, 2), (9, 9)],
     )
+    many = [(10**9 + number, 10**9 + number) for number in range(1000)]
+    _, ranges = decode_wanted(encode_wanted(EPOCH, many))
+    assert 30 < len(ranges) < 100
+    assert ranges == many[: len(ranges)]
     for wrong in (b"", b"{}", b'{"epoch": 1, "ranges": []}', b"[1]"):
         with pytest.raises(RecordError):
             decode_wanted(wrong)
