@@ -73,9 +73,8 @@ class BrokerConnection:
     problem = ""
     """Reason for no connection; empty before the first attempt has failed."""
 
-    refusal = ""
-    """Why the broker did not keep a message of QoS 1 that it acknowledged, by MQTT 5:
-    `Not authorized`, `No matching subscribers`; empty: it kept all since `open`."""
+    is_heard = True
+    """False once nobody subscribes to a message of QoS 1 since `open`, by MQTT 5."""
 
     def __init__(
         self,
@@ -116,7 +115,7 @@ class BrokerConnection:
         self._in_flight = MAX_IN_FLIGHT
         """Number of messages that it takes at a time, for the next client."""
 
-        self._has_warned = False
+        self._has_warned, self._refusal = False, ""
         self._published = self._acknowledged = 0
         self._sent_once: set[int] = set()
         """Ids of the packets of QoS 0 that are not written yet."""
@@ -262,10 +261,13 @@ class BrokerConnection:
         """Wait until the broker has acknowledged everything.
 
         Raises:
-            BrokerError: The connection is lost, or it takes longer than `seconds`.
+            BrokerError: The connection is lost, it takes longer than `seconds`, or the
+                broker refuses a message, as MQTT 5 has it.
         """
         failure = "did not acknowledge in time"
         self._wait_for(lambda: not self.unacknowledged, seconds, failure)
+        if self._refusal:
+            raise BrokerError(f"{self.target} refuses a message: {self._refusal}")
 
     def cancel(self) -> None:
         """End the waiting of another thread.  Any thread."""
@@ -291,7 +293,7 @@ class BrokerConnection:
         self.connections = self._published = self._acknowledged = 0
         self.is_connected, self.problem, self._received = False, "", []
         self._filters, self._replies = (), {}
-        self.refusal = ""
+        self._refusal, self.is_heard = "", True
         version = CallbackAPIVersion.VERSION2
         client = paho.Client(
             version,
@@ -383,8 +385,9 @@ class BrokerConnection:
                 self._sent_once.remove(packet)
             else:
                 self._acknowledged += 1
-                if code.value:
-                    self.refusal = str(code)
+                self.is_heard &= code != "No matching subscribers"
+                if code.is_failure:
+                    self._refusal = str(code)
             self._changed.notify_all()
 
     def _explain(self, error: BaseException | None) -> str:

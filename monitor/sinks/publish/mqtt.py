@@ -10,8 +10,6 @@ from monitor.sinks.publish.publisher import Outgoing, TransportError
 OPEN_SECONDS = 10.0
 SEND_SECONDS = 30.0
 
-NOBODY = "No matching subscribers"
-
 
 class MqttTransport:
     """Publishes to PREFIX/MONITOR/records; see `Transport`.
@@ -65,18 +63,14 @@ class MqttTransport:
             connection.wait_acknowledged(SEND_SECONDS)
         except BrokerError as error:
             raise TransportError(str(error)) from None
-        if connection.refusal == NOBODY:
+        if not connection.is_heard:
             raise TransportError("no collector subscribes to this broker")
-        if connection.refusal:
-            raise TransportError(
-                f"{connection.target} refuses records at {self._records}: "
-                f"{connection.refusal}"
-            )
         return too_large
 
     def take_wanted(self) -> list[bytes]:
-        """Return the newest request of a collector, if there is one."""
-        return [each.encode() for each in self._connection.take_received().values()]
+        """Return the requests of collectors; what is retained is an old one."""
+        received = self._connection.take_received()
+        return [str(it.payload).encode() for it in received if not it.retain]
 
     def wait(self, wakeup: threading.Event, seconds: float) -> None:
         """Wait: the connection has a thread of its own."""

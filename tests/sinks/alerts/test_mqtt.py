@@ -109,6 +109,15 @@ def test_user_and_password_are_checked_and_the_password_is_never_reported(
 # paho leaves it to the interpreter to close the socket of a failed handshake.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @needs_mosquitto
+def test_an_alert_that_the_broker_refuses_is_not_delivered(tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic read #\n")
+    with running_broker(tmp_path, f"acl_file {tmp_path / 'acl'}") as broker:
+        outcome = hook(broker.port).deliver(alert())
+        assert isinstance(outcome, Retry)
+        assert "refuses a message: Not authorized" in outcome.reason
+
+
+@needs_mosquitto
 def test_tls_connects_only_to_a_trusted_broker(tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
