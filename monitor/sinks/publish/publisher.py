@@ -325,6 +325,7 @@ class Publisher(Sink):
 
     def _digest(self) -> Document:
         it = self._tracker.snapshot()
+        rollout = it["bundle"]
         now, began = self._clock.utc(), datetime.fromisoformat(it["since"])
         troubles = [("*", trouble) for trouble in it["troubles"]]
         for source in it["sources"]:
@@ -347,7 +348,8 @@ class Publisher(Sink):
                 for name, trouble in troubles
             ],
             "model": it["model"] and it["model"]["name"],
-            "bundle": it.get("bundle"),
+            "bundle": rollout and rollout["version"] and str(rollout["version"]),
+            "rollout": rollout,
             "version": it["version"],
         }
 

@@ -106,8 +106,6 @@ def test_user_and_password_are_checked_and_the_password_is_never_reported(
     assert "sardine" not in wrong.reason
 
 
-# paho leaves it to the interpreter to close the socket of a failed handshake.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @needs_mosquitto
 def test_an_alert_that_the_broker_refuses_is_not_delivered(tmp_path: Path) -> None:
     (tmp_path / "acl").write_text("topic read #\n")
@@ -117,6 +115,8 @@ def test_an_alert_that_the_broker_refuses_is_not_delivered(tmp_path: Path) -> No
         assert "refuses a message: Not authorized" in outcome.reason
 
 
+# paho leaves it to the interpreter to close the socket of a failed handshake.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @needs_mosquitto
 def test_tls_connects_only_to_a_trusted_broker(tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
