@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from monitor.audio.arrival_rate import ArrivalRate
 from monitor.audio.conditioning import Conditioner
 from monitor.audio.dropouts import DropoutDetector, GapJoiner
 from monitor.audio.ring import Samples
@@ -90,6 +91,8 @@ class Capture:
         self._filled_until = self._began  # moment of the timeline's end
         self._lost_for: GapReason | None = None  # None: nothing is being lost
         self._is_speed_logged = False
+        kind = settings.input.partition(":")[0]
+        self._is_rate_set = kind in ("udp", "command") or bool(settings.sample_rate)
 
     def run(self, stop: threading.Event) -> None:
         """Capture until `stop` is set or a recording is over.  The capture thread."""
@@ -146,6 +149,7 @@ class Capture:
     def _follow(self, stream: SourceStream) -> None:
         """Move samples until the stop event is set or `stream` raises."""
         conditioner: Conditioner | None = None
+        rate: ArrivalRate | None = None
         form = (0, 0)
         delivered = self._now()
         try:
@@ -154,6 +158,7 @@ class Capture:
                     self._warn_of_speed()
                     if conditioner is not None:
                         conditioner.hold_back()
+                    rate = None
                     self._stop.wait(_READ_SECONDS)
                     delivered = self.latest_turn = self._now()
                     continue
@@ -167,10 +172,15 @@ class Capture:
                         conditioner.flush(now)
                     conditioner = self._begin(stream, block, now)
                     form = (stream.sample_rate, stream.channels)
+                    rate = None
                 if isinstance(block, Lost):
-                    conditioner.lose(block.count, block.reason, now)
+                    count = block.count
+                    conditioner.lose(count, block.reason, now)
                 else:
+                    count = block.shape[1]
                     conditioner.push(block, now)
+                rate = rate or ArrivalRate(stream.sample_rate)
+                self._check_rate(stream, rate.push(count, now))
                 delivered = now
                 self._filled_until = conditioner.captured_at(now)
         finally:
@@ -182,9 +192,8 @@ class Capture:
             self._count_lost(now, self._lost_for)
         limit = self._source.opening_seconds if opening else self._stall_seconds
         if self._is_live and now - delivered >= limit:
-            raise _StalledError(
-                f"{self._source.description} delivered nothing for {limit:.1f} s"
-            )
+            # Without a number: it is the same fault when the source is open anew.
+            raise _StalledError(f"{self._source.description} delivered nothing")
 
     def _is_too_fast(self) -> bool:
         """Return True if a live source is so far ahead of time that it cannot be live.
@@ -212,6 +221,20 @@ class Capture:
                 seconds,
                 self._now() - self._began,
             )
+
+    def _check_rate(self, stream: SourceStream, measured: int | None) -> None:
+        """Log once that samples come at another rate than the settings say."""
+        if measured is None or not self._is_rate_set or self._is_speed_logged:
+            return
+        self._is_speed_logged = True
+        heard = f"{stream.sample_rate} Hz, but {measured} samples a second arrive"
+        self._timeline.state("listening", f"{self._source.description}, {heard}")
+        logger.warning(
+            "source %r is heard at %s: unless sound is lost on the way, its "
+            "sample_rate is wrong",
+            self._timeline.name,
+            heard,
+        )
 
     def _begin(
         self, stream: SourceStream, block: Samples | Lost, now: float

@@ -1,95 +1,74 @@
-"""Raw PCM in RTP packets by UDP, as a small device with a microphone sends it.
+"""Packets at a port of this machine, as a small device with a microphone sends them."""
 
-A packet has the header of RTP (RFC 3550) and 16-bit samples, the high byte first (L16,
-RFC 3551).  The time stamp counts samples, and shows what was lost.
-"""
-
+import logging
 import select
 import socket
-import struct
 import time
-from collections import deque
+from collections import Counter, deque
 
 import numpy as np
 
 from monitor.audio.ring import Samples
+from monitor.audio.sources.rtp import OTHER_SENDER, PacketReader
 from monitor.audio.sources.source import Lost
 from monitor.config.audio import udp_address
 from monitor.errors import SourceError
 
+logger = logging.getLogger(__name__)
+
 _OPENING_SECONDS = 10.0
 _STALL_SECONDS = 5.0
 
-_HEADER = struct.Struct(">BBHII")
-_VERSION = 2
-_STATIC_FORMATS = {10: (44_100, 2), 11: (44_100, 1)}
-"""Payload types that say rate and channels themselves (RFC 3551)."""
-
-_FIRST_DYNAMIC = 96
-"""Payload types from here on mean what sender and receiver have agreed upon."""
-
 _PACKET_BYTES = 65_536
 _RECEIVE_BYTES = 2**20
+_MOST_PACKETS = 64
+"""Packets that are received between two looks at the clock."""
+
 _BLOCK_SECONDS = 0.02
 """Packets are joined until they last so long: each block wakes the monitor up."""
 
-_LONGEST_LOSS_SECONDS = 10.0
-"""A longer leap of the time stamp is a sender that has begun anew."""
+_TINY_SECONDS = 0.002
+"""Losses that are shorter are summed up behind their block: each would cost much."""
 
-_OTHER_SENDER_SECONDS = 1.0
-"""Silence after which the packets of another sender are taken."""
+_WRONG_SECONDS = 2.0
+_WRONG_PACKETS = 10
+"""So many packets that cannot be read, and none that can for so long, are a fault."""
 
-Sender = tuple[str, int, int, int]
-"""Address of the sender, the number that it has chosen, its rate and its channels."""
+_MOST_SAID = 10
+_COUNT_SECONDS = 3600.0
 
 
-class PacketReader:
-    """The samples of the packets of one sender, in order.  Not thread-safe."""
+class LeftOut:
+    """Says once of each sender why its packets are left out, and later how many.
 
-    def __init__(self, sample_rate: int, channels: int) -> None:
-        """Begin; rate and channels are those of packets that do not say them."""
-        self.sample_rate, self.channels = sample_rate, channels
-        self._own = sample_rate, channels
-        self._sender: Sender | None = None
-        self._heard = 0.0
-        self._next = 0  # time stamp of the next packet
+    Not thread-safe.
+    """
 
-    def push(self, packet: bytes, host: str, now: float) -> list[Samples | Lost]:
-        """Return the samples of a packet, after the loss before it, if there was one.
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._said: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._said_at = 0.0
 
-        A packet that is late is left out: it is counted as lost already.
-        """
-        if len(packet) < _HEADER.size or packet[0] >> 6 != _VERSION:
-            return []
-        first, kind, _, stamp, number = _HEADER.unpack_from(packet)
-        begin = _HEADER.size + 4 * (first & 0x0F)
-        if first & 0x10 and len(packet) >= begin + 4:  # an extension of the header
-            begin += 4 + 4 * int.from_bytes(packet[begin + 2 : begin + 4])
-        end = len(packet) - (packet[-1] if first & 0x20 else 0)  # padding
-        kind &= 0x7F
-        if kind not in _STATIC_FORMATS and kind < _FIRST_DYNAMIC:
-            return []  # of another codec
-        rate, channels = _STATIC_FORMATS.get(kind, self._own)
-        count = max(0, end - begin) // (2 * channels)
-        if count == 0:
-            return []
-        sender = host, number, rate, channels
-        if sender != self._sender:
-            if self._sender and now - self._heard < _OTHER_SENDER_SECONDS:
-                return []
-            self._sender, self._next = sender, stamp
-            self.sample_rate, self.channels = rate, channels
-        self._heard = now
-        ahead = (stamp - self._next + 2**31) % 2**32 - 2**31
-        if abs(ahead) > _LONGEST_LOSS_SECONDS * rate:
-            ahead = 0
-        if ahead < 0:
-            return []
-        self._next = (stamp + count) % 2**32
-        flat = np.frombuffer(packet, ">i2", count * channels, begin)
-        samples: Samples = flat.reshape(count, channels).T.astype(np.float32)
-        samples /= np.float32(2**15)
-        return [Lost(ahead, "stalled"), samples] if ahead else [samples]
+    def add(self, host: str, reason: str, now: float) -> None:
+        """Count a packet from `host`."""
+        if not self._counts:
+            self._said_at = now
+        is_known = host in self._counts or len(self._counts) < _MOST_SAID
+        self._counts[host if is_known else "others"] += 1
+        if host not in self._said and len(self._said) < _MOST_SAID:
+            self._said.add(host)
+            logger.warning(
+                "%s: those of %s are left out: they %s", self._description, host, reason
+            )
+        if now - self._said_at >= _COUNT_SECONDS:
+            counts = (f"{count} of {host}" for host, count in self._counts.items())
+            logger.warning(
+                "%s: left out in the latest hour: %s",
+                self._description,
+                ", ".join(counts),
+            )
+            self._counts.clear()
 
 
 class Udp:
@@ -103,6 +82,7 @@ class Udp:
         self._address = udp_address(address)
         self._format = sample_rate, channels
         self.description = f"packets at {address!r}"
+        self._left_out = LeftOut(self.description)
 
     def open(self) -> "UdpStream":
         """Listen at the port.
@@ -125,20 +105,33 @@ class Udp:
             raise SourceError(f"{self.description}: {error.strerror}") from error
         except UnicodeError:
             raise SourceError(f"{self.description}: it is no host's name") from None
-        return UdpStream(listener, PacketReader(*self._format))
+        return UdpStream(
+            listener, PacketReader(*self._format), self._left_out, self.description
+        )
 
 
 class UdpStream:
     """The samples that arrive at a port."""
 
-    def __init__(self, listener: socket.socket, reader: PacketReader) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        reader: PacketReader,
+        left_out: LeftOut,
+        description: str,
+    ) -> None:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
         self._socket = listener
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
         self._reader = reader
+        self._left_out = left_out
+        self._description = description
         self._waiting: deque[Samples | Lost] = deque()
+        self._tiny = 0  # samples lost in the block that was returned last
+        self._wrong: Counter[str] = Counter()
+        self._wrong_since = 0.0
 
     @property
     def sample_rate(self) -> int:
@@ -154,8 +147,11 @@ class UdpStream:
         """Wait for samples; see `SourceStream`.
 
         Raises:
-            SourceError: The network is gone.
+            SourceError: The network is gone, or nothing that comes can be read.
         """
+        if self._tiny:
+            lost, self._tiny = self._tiny, 0
+            return Lost(lost, "stalled")
         deadline = time.monotonic() + timeout_seconds
         while not self._is_enough and (left := deadline - time.monotonic()) > 0:
             self._poll.poll(left * 1e3)
@@ -165,10 +161,16 @@ class UdpStream:
         if isinstance(self._waiting[0], Lost):
             return self._waiting.popleft()
         parts: list[Samples] = []
-        while self._waiting and not isinstance(part := self._waiting[0], Lost):
-            if parts and len(part) != len(parts[0]):
+        while self._waiting:
+            part = self._waiting[0]
+            if isinstance(part, Lost):
+                if part.count > _TINY_SECONDS * self.sample_rate:
+                    break
+                self._tiny += part.count
+            elif parts and len(part) != len(parts[0]):
                 break
-            parts.append(part)
+            else:
+                parts.append(part)
             self._waiting.popleft()
         return np.concatenate(parts, axis=1)
 
@@ -184,12 +186,32 @@ class UdpStream:
         return sum(counts) >= _BLOCK_SECONDS * self.sample_rate
 
     def _receive(self) -> None:
-        """Take all packets that have arrived, up to a block."""
-        while not self._is_enough:
+        """Take packets that have arrived, up to a block."""
+        for _ in range(_MOST_PACKETS):
+            if self._is_enough:
+                return
             try:
                 packet, (host, *_) = self._socket.recvfrom(_PACKET_BYTES)
             except BlockingIOError:
                 return
             except OSError as error:
                 raise SourceError(f"the network is gone: {error.strerror}") from error
-            self._waiting += self._reader.push(packet, host, time.monotonic())
+            now = time.monotonic()
+            found = self._reader.push(packet, host, now)
+            if not isinstance(found, str):
+                self._waiting += found
+                if found:
+                    self._wrong.clear()
+            elif found:
+                self._left_out.add(host, found, now)
+                if found != OTHER_SENDER:
+                    self._check(found, now)
+
+    def _check(self, reason: str, now: float) -> None:
+        """Raise an error if for some time nothing has come that can be read."""
+        if not self._wrong:
+            self._wrong_since = now
+        self._wrong[reason] += 1
+        ((usual, count),) = self._wrong.most_common(1)
+        if count >= _WRONG_PACKETS and now - self._wrong_since >= _WRONG_SECONDS:
+            raise SourceError(f"{self._description} {usual}")

@@ -166,8 +166,8 @@ def other_codec(it: Camera, _: Relay) -> Callable[[], None]:
     ("fault", "first_reason", "sentence"),
     [
         (cut, "ended", "cannot be reached: Connection refused"),
-        slow(freeze, "stalled", "delivered nothing for 1.0 s"),
-        slow(half_open, "stalled", "delivered nothing for 1.0 s"),
+        slow(freeze, "stalled", "delivered nothing"),
+        slow(half_open, "stalled", "delivered nothing"),
         slow(other_codec, "ended", "cannot be reached: Connection refused"),
     ],
 )
