@@ -249,18 +249,17 @@ class PacketReader:
         return run
 
     def _follow(self, run: _Run, now: float) -> Iterator[Samples | Lost]:
-        parts = run.parts
+        parts, rate = run.parts, run.newest.sender.sample_rate
+        longest = _LONGEST_LOSS_SECONDS * rate
         if (sender := run.newest.sender) != self._sender:
             self._sender = sender
             self.sample_rate, self.channels = sender.sample_rate, sender.channels
-            self._began, self._passed, self._other_since = inf, 0, None
-        else:
-            lost, rate = _difference(run.first, self._next), self.sample_rate
-            longest = _LONGEST_LOSS_SECONDS * rate
-            clock = (run.since - self._began + _EARLY_SECONDS) * rate
-            # Else the sender has begun to count anew.
-            if 0 < lost <= min(longest, clock - self._passed):
-                parts = [Lost(lost, "stalled"), *parts]
+            self._began, self._passed, self._other_since = run.since, 0, None
+        elif 0 < (lost := _difference(run.first, self._next)) <= longest:
+            parts = [Lost(lost, "stalled"), *parts]
+        clock = (now - self._began + _EARLY_SECONDS) * rate
+        if self._passed + _count(parts) > clock:  # the sender has begun to count anew
+            parts = [part for part in parts if not isinstance(part, Lost)]
         yield from self._take(parts, run.newest, now)
 
     def _take(
@@ -271,7 +270,7 @@ class PacketReader:
         self._runs = []
         self._next = (newest.stamp + newest.count) % 2**32
         self._heard = now
-        count = sum(it.count if isinstance(it, Lost) else it.shape[1] for it in parts)
+        count = _count(parts)
         self._passed += count
         rate = self.sample_rate
         begins = self._began + _DRIFT * count / rate, now - self._passed / rate
@@ -280,6 +279,10 @@ class PacketReader:
         for run in waiting:
             if run.newest.sender == self._sender and run.first == self._next:
                 yield from self._take(run.parts, run.newest, now)
+
+
+def _count(parts: list[Samples | Lost]) -> int:
+    return sum(it.count if isinstance(it, Lost) else it.shape[1] for it in parts)
 
 
 def _difference(stamp: int, other: int) -> int:

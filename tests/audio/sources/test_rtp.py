@@ -155,6 +155,15 @@ def test_packets_that_were_held_up_show_what_is_lost_among_them() -> None:
     assert listener.drawing == "#" * 150 + "-" * 200 + "#" * 50
 
 
+@pytest.mark.parametrize("before", [0, 100])
+def test_no_more_is_lost_than_the_clock_allows(before: int) -> None:
+    """However the time stamps leap, the end of the sound is not in the future."""
+    listener = Listener().push_all(sent(range(before)))
+    leaping = range(before, before + 500)
+    listener.push_all(packet(it * 90 * COUNT, it * 2) for it in leaping)
+    assert len(listener.drawing) * PACKET_SECONDS < listener.now + 0.5
+
+
 @pytest.mark.parametrize("kind", [0, 10, 11, 33, 97])
 def test_packets_of_another_form_among_those_of_a_sender_are_left_out(
     kind: int,
