@@ -67,6 +67,7 @@ COMMANDS = {
     "calibrate": (MODELS, "calibrate", "HELP"),
     "teach": (MODELS, "teach", "HELP"),
     "scenes": (MODELS, "scenes", "HELP"),
+    "collect": (FLEET, "collect", "HELP"),
     "alerts": (HISTORY, "alerts", "HELP"),
     "rollout": (FLEET, "rollout", "HELP"),
 }

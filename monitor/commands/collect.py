@@ -1,0 +1,160 @@
+"""`sound-monitor collect`: the records of many monitors into PostgreSQL."""
+
+import os
+import signal
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+from monitor.commands.arguments import JsonOption, flag, option
+from monitor.errors import UsageError
+
+if TYPE_CHECKING:
+    from monitor.config.publish import FleetBroker
+    from monitor.fleet.collect.database import Keep
+
+HELP = """Collect the records of many monitors from a broker into PostgreSQL.
+
+Each monitor publishes its records (its section `publish`) to an MQTT 5 broker
+or to NATS.  This command stores them, asks for those that are missing, and
+refuses what is no valid record.  Several may run at once and share the work;
+none loses or doubles a record when it is killed.  It needs the extra `fleet`.
+
+Passwords are in no argument: for the database see PGPASSFILE or PGPASSWORD,
+for the broker name the place, such as file:/etc/sound-monitor/broker.
+
+Examples:
+  sound-monitor collect --database postgresql:///fleet --broker mqtt://nas
+  sound-monitor collect --database postgresql:///fleet --broker tls://nas \\
+    --nkey file:/etc/sound-monitor/collector.nk
+  sound-monitor collect --database postgresql:///fleet --status
+"""
+
+
+def collect(
+    database: Annotated[
+        str, option("URL", "The fleet's database, postgresql://[USER@]HOST/NAME.")
+    ],
+    broker: Annotated[
+        str | None,
+        option("URL", "mqtt://HOST, mqtts://HOST, nats://HOST or tls://HOST (NATS)."),
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        option(
+            "NAME", "First level of the topics.", show_default="sound-monitor-fleet"
+        ),
+    ] = None,
+    username: Annotated[str | None, option("NAME", "User name for the broker.")] = None,
+    password: Annotated[
+        str | None,
+        option("PLACE", "Its password: file:PATH, env:NAME or credential:NAME."),
+    ] = None,
+    nkey: Annotated[
+        str | None, option("PLACE", "Seed of the NKey for NATS, likewise.")
+    ] = None,
+    ca_file: Annotated[
+        str | None, option("FILE", "Certificate authorities to trust, PEM.")
+    ] = None,
+    keep_days: Annotated[
+        float, option("DAYS", "Records are deleted after so long.", min=1)
+    ] = 400.0,
+    keep_scores_days: Annotated[
+        float | None,
+        option(
+            "DAYS", "Scores too, but earlier.", min=1, show_default="as all records"
+        ),
+    ] = None,
+    status: Annotated[
+        bool, flag("--status", "Print how the fleet is doing, and end.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Collect until stopped, or print the status of the fleet."""
+    from monitor.extras import require_extra
+
+    require_extra("fleet", "psycopg", "sound-monitor collect")
+    _check_database(database)
+    if status:
+        return _status(database, as_json=as_json)
+    if as_json:
+        raise UsageError("--json needs --status")
+    if broker is None:
+        raise UsageError("--broker is missing: mqtt://HOST or nats://HOST")
+    from monitor.config.load import check_settings
+    from monitor.config.publish import FleetBroker
+    from monitor.fleet.collect.database import Keep
+
+    chosen = {"url": broker, "prefix": prefix, "username": username}
+    chosen |= {"password": password, "nkey": nkey, "ca_file": ca_file}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    keep = Keep(keep_days, min(keep_days, keep_scores_days or keep_days))
+    return _collect(database, check_settings(FleetBroker, given, "collect"), keep)
+
+
+def _check_database(url: str) -> None:
+    """Check the address of the database.
+
+    Raises:
+        UsageError: It is none, or has a password, which everybody could read.
+    """
+    try:
+        parts = urlsplit(url)
+        has_password = parts.password is not None or "password" in parts.query
+    except ValueError:
+        raise UsageError("--database: the address has a part that is none") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise UsageError("--database: must begin with postgresql://")
+    if has_password:
+        raise UsageError(
+            "--database: everybody can read a password in the address; put it into the "
+            "file that PGPASSFILE names, or into PGPASSWORD"
+        )
+
+
+def _status(url: str, *, as_json: bool) -> int:
+    from monitor.commands.process import print_json, print_lines
+    from monitor.fleet.collect.status import read_status, status_lines
+
+    document = read_status(url)
+    if as_json:
+        print_json(document)
+    else:
+        print_lines(status_lines(document))
+    return 1 if document["deaf"] or not document["monitors"] else 0
+
+
+def _collect(url: str, broker: "FleetBroker", keep: "Keep") -> int:
+    from threading import Event
+
+    import psycopg
+
+    from monitor.__main__ import INTERRUPTED
+    from monitor.commands.process import log_to_stderr
+    from monitor.errors import StoreError
+    from monitor.fleet.collect.collector import Collector
+    from monitor.fleet.collect.database import FleetDatabase, problem_of
+    from monitor.fleet.collect.transport import open_transport
+
+    log_to_stderr()
+    stop, signals = Event(), []
+
+    def end(number: int, _frame: object) -> None:
+        signals.append(number)
+        stop.set()
+
+    database = FleetDatabase(url, keep)
+    try:
+        # A mistake in the address is said at once; later the database is waited for.
+        database.connection()
+    except psycopg.Error as error:
+        raise StoreError(f"the fleet's database: {problem_of(error)}") from None
+    transport = open_transport(broker, os.environ)
+    signal.signal(signal.SIGTERM, end)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, end)
+    try:
+        Collector(database, transport).run(stop)
+    finally:
+        transport.close()
+        database.close()
+    return INTERRUPTED if signal.SIGINT in signals else 0

@@ -1,0 +1,1 @@
+"""The collector: the records of many monitors, from a broker into PostgreSQL."""

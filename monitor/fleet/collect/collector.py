@@ -1,0 +1,111 @@
+"""The collector: from a broker into the fleet's database, until it is stopped."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event
+
+import psycopg
+
+from monitor.fleet.collect.database import Arrival, FleetDatabase, Keep, problem_of
+from monitor.fleet.collect.missing import look_for_missing
+from monitor.fleet.collect.schema import PARTITIONED, drop_before
+from monitor.fleet.collect.transport import Transport
+from monitor.sinks.publish.record import encode_wanted
+
+BATCH = 500
+BATCH_SECONDS = 0.5
+"""A batch has so many messages, or what came in so long."""
+
+RETRY_SECONDS = 2.0
+"""Pause before a batch is tried again on a database that was away."""
+
+CLEAN_SECONDS = 3600.0
+
+_OLD_ROWS = (
+    "DELETE FROM deleted WHERE at < %s",
+    "DELETE FROM raw WHERE sent < %s",
+    "DELETE FROM missing WHERE coalesce(filled, given_up) < %s",
+    "DELETE FROM refused WHERE last < %s",
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Collector:
+    """One of the collectors of a fleet; used by one thread."""
+
+    database: FleetDatabase
+    transport: Transport
+    ask_after: timedelta = timedelta(seconds=30)
+    """Age of a hole in the sequence numbers for which its monitor is asked."""
+
+    look_seconds: float = 10.0
+    """Interval in which holes are looked for."""
+
+    _is_away: bool = field(default=False, init=False)
+    """Whether the database was away at the last try."""
+
+    def run(self, stop: Event) -> None:
+        """Collect until `stop`; returns soon after it."""
+        look_at = clean_at = time.monotonic()
+        while not stop.is_set():
+            arrivals = self.transport.receive(BATCH, BATCH_SECONDS)
+            if arrivals:
+                self._store(arrivals, stop)
+            now = time.monotonic()
+            if now >= look_at:
+                look_at = now + self.look_seconds
+                self._try(self._look)
+            if now >= clean_at:
+                clean_at = now + CLEAN_SECONDS
+                self._try(self._clean)
+
+    def _store(self, arrivals: list[Arrival], stop: Event) -> None:
+        """Store a batch and acknowledge it, once the database takes it."""
+        while not stop.is_set():
+            if self._try(lambda: self.database.write(arrivals)):
+                self.transport.acknowledge(arrivals)
+                return
+            stop.wait(RETRY_SECONDS)
+
+    def _try(self, action: Callable[[], None]) -> bool:
+        """Do something with the database; return False if it is away."""
+        try:
+            action()
+        except psycopg.errors.TransactionRollback:
+            return self._try(action)  # a deadlock, which the other one survived
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if not self._is_away:
+                logger.warning(
+                    "the database is away, nothing is acknowledged: %s; trying again",
+                    problem_of(error),
+                )
+            self._is_away = True
+            return False
+        if self._is_away:
+            logger.info("the database is back")
+            self._is_away = False
+        return True
+
+    def _look(self) -> None:
+        connection = self.database.connection()
+        for wanted in look_for_missing(connection, self.ask_after):
+            payload = encode_wanted(wanted.epoch, wanted.ranges)
+            self.transport.send_wanted(wanted.monitor, payload)
+
+    def _clean(self) -> None:
+        """Drop what is older than records are kept."""
+        remove_old(self.database.connection(), self.database.keep, datetime.now(UTC))
+
+
+def remove_old(connection: psycopg.Connection, keep: Keep, now: datetime) -> None:
+    """Drop the partitions, and delete the rows, that are older than `keep` says."""
+    for table in PARTITIONED:
+        # The day after the last that is kept may still be needed by a batch.
+        drop_before(connection, table, keep.since(table, now) - timedelta(days=1))
+    for statement in _OLD_ROWS:
+        connection.execute(statement.encode(), [keep.since("", now)])

@@ -1,0 +1,353 @@
+"""The fleet's database: batches of messages, each written in one transaction."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.errors import CheckViolation
+
+from monitor.errors import StoreError
+from monitor.fleet.collect import statements
+from monitor.fleet.collect.schema import (
+    TABLES,
+    create_partitions,
+    is_partitioned,
+    migrate,
+)
+from monitor.sinks.publish.record import Message, RecordError, decode_message
+
+EXAMPLE_LETTERS = 200
+MOST_RANGES = 10_000
+"""Ranges of received sequence numbers of one stream; more than any that is honest."""
+
+LARGEST_SEQUENCE = 2**62
+
+# Of PostgreSQL's classes of errors, those that some value causes.
+_OF_VALUES = ("21", "22", "23", "54")
+_REFUSED = ""
+"""Type of a row that only its sequence number is taken of."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as it came."""
+
+    monitor: str
+    """The monitor that its topic names; empty: no monitor can have such a name."""
+
+    payload: bytes
+    at: datetime
+    """Time of its arrival, UTC."""
+
+    token: Any = None
+    """What the transport acknowledges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long records are kept, after which their partitions are dropped."""
+
+    days: float = 400.0
+    scores_days: float = 400.0
+
+    def since(self, table: str, now: datetime) -> datetime:
+        """Time before which a table keeps nothing."""
+        days = self.scores_days if table == "scores" else self.days
+        return now - timedelta(days=days)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A record on its way into the database."""
+
+    message: Message
+    arrival: Arrival
+    kind: str
+    """Its type, `raw`, or `_REFUSED`."""
+
+    at: datetime
+    record: str
+    """JSON."""
+
+    def values(self, stream: int) -> tuple[object, ...]:
+        """Its columns in the table `incoming`."""
+        it = self.message
+        kept = "{}" if self.kind == _REFUSED else self.record
+        return (
+            *(it.monitor, stream, it.sequence, self.kind, it.form, it.type, self.at),
+            *(it.sent, self.arrival.at, kept),
+        )
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """Messages of a batch that are refused, by monitor and reason."""
+
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    newest: dict[tuple[str, str], tuple[datetime, str, str]] = field(
+        default_factory=dict
+    )
+
+    def add(self, arrival: Arrival, reason: str, detail: str) -> None:
+        key = arrival.monitor, reason
+        begin = arrival.payload[: 4 * EXAMPLE_LETTERS].decode(errors="replace")
+        example = begin[:EXAMPLE_LETTERS].replace("\0", " ")
+        self.counts[key] = self.counts.get(key, 0) + 1
+        self.newest[key] = arrival.at, detail.replace("\0", " "), example
+
+
+class FleetDatabase:
+    """One connection to the fleet's database; used by one thread.
+
+    All methods raise `psycopg.OperationalError` while the database is away; the next
+    call connects again.
+    """
+
+    def __init__(self, url: str, keep: Keep | None = None) -> None:
+        """Connect to nothing yet."""
+        self._url = url
+        self.keep = keep or Keep()
+        self._connection: psycopg.Connection | None = None
+        self._partitions: set[tuple[str, date]] = set()
+        self._is_partitioned = True
+        self._told: set[tuple[str, str]] = set()
+
+    def connection(self) -> psycopg.Connection:
+        """Return the connection; a new one if it was lost.
+
+        Raises:
+            StoreError: The database is of a newer version, or may not be written.
+        """
+        if self._connection is None or self._connection.closed:
+            self._partitions.clear()
+            self._connection = connect(self._url)
+            try:
+                migrate(self._connection)
+                self._is_partitioned = is_partitioned(self._connection)
+                self._connection.execute(statements.INCOMING)
+            except BaseException:
+                self.close()
+                raise
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def write(self, arrivals: Sequence[Arrival]) -> None:
+        """Write messages; once it returns, they are durable.
+
+        Those that were written before are skipped, and what no collector can take is
+        refused and counted.
+        """
+        rows, refusals = self._decode(arrivals)
+        try:
+            self._write(rows, refusals)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            self.close()
+            raise
+
+    def _decode(self, arrivals: Sequence[Arrival]) -> tuple[list[_Row], _Refusals]:
+        rows: dict[tuple[str, str, int], _Row] = {}
+        refusals = _Refusals()
+        for arrival in arrivals:
+            try:
+                row = self._row(arrival)
+            except RecordError as error:
+                refusals.add(arrival, error.reason, str(error))
+                continue
+            if row.kind == _REFUSED:
+                refusals.add(arrival, "too-old", f"it is of {row.at:%Y-%m-%d}")
+            it = row.message
+            rows[it.monitor, it.epoch, it.sequence] = row
+        return list(rows.values()), refusals
+
+    def _row(self, arrival: Arrival) -> _Row:
+        message = decode_message(arrival.payload, arrival.monitor, arrival.at)
+        if message.sequence > LARGEST_SEQUENCE:
+            raise RecordError("wrong-value", f"sequence: {message.sequence}")
+        try:
+            record = json.dumps(message.record, allow_nan=False)
+        except RecursionError:
+            raise RecordError("not-json", "it is nested too deeply") from None
+        kind, at = message.type, _time_of(message)
+        if message.contents is None:
+            kind = "raw"
+        elif at < self.keep.since(TABLES.get(kind, ""), arrival.at):
+            kind = _REFUSED
+        return _Row(message, arrival, kind, at, record)
+
+    def _write(self, rows: list[_Row], refusals: _Refusals) -> None:
+        """Write in one transaction; in several, where a value cannot be stored."""
+        try:
+            self._transaction(rows, refusals)
+        except psycopg.Error as error:
+            state = error.sqlstate or ""
+            if not state.startswith(_OF_VALUES):
+                raise
+            if len(rows) > 1:
+                half = len(rows) // 2
+                self._write(rows[:half], _Refusals())
+                self._write(rows[half:], refusals)
+            elif self._partitions and isinstance(error, CheckViolation):
+                self._partitions.clear()  # somebody may have dropped one
+                self._write_one(rows, refusals)
+            else:
+                self._refuse(rows, refusals, error)
+
+    def _write_one(self, rows: list[_Row], refusals: _Refusals) -> None:
+        try:
+            self._transaction(rows, refusals)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            self._refuse(rows, refusals, error)
+
+    def _refuse(
+        self, rows: list[_Row], refusals: _Refusals, error: psycopg.Error
+    ) -> None:
+        """Refuse one record that cannot be stored, and take its number."""
+        (row,) = rows
+        row.kind = _REFUSED
+        refusals.add(row.arrival, "not-stored", problem_of(error))
+        self._transaction(rows, refusals)
+
+    def _transaction(self, rows: list[_Row], refusals: _Refusals) -> None:
+        connection = self.connection()
+        if self._is_partitioned:
+            self._make_partitions(connection, rows)
+        with connection.transaction():
+            if rows:
+                streams = _lock(connection, rows)
+                self._take(connection, rows, streams, refusals)
+            for monitor, reason in sorted(refusals.counts):
+                at, detail, example = refusals.newest[monitor, reason]
+                count = refusals.counts[monitor, reason]
+                values = monitor, reason, count, at, at, detail, example
+                connection.execute(statements.REFUSE, values)
+        self._tell(rows, refusals)
+
+    def _make_partitions(
+        self, connection: psycopg.Connection, rows: Sequence[_Row]
+    ) -> None:
+        needed = {
+            (TABLES[row.kind], row.at.astimezone(UTC).date())
+            for row in rows
+            if row.kind in TABLES
+        }
+        if lacking := needed - self._partitions:
+            create_partitions(connection, lacking)
+            self._partitions |= lacking
+
+    def _take(
+        self,
+        connection: psycopg.Connection,
+        rows: Sequence[_Row],
+        streams: Mapping[tuple[str, str], int],
+        refusals: _Refusals,
+    ) -> None:
+        """Write the records that are new; their monitors are locked."""
+        with connection.cursor().copy(statements.COPY) as copy:
+            for row in rows:
+                stream = streams[row.message.monitor, row.message.epoch]
+                copy.write_row(row.values(stream))
+        connection.execute(statements.SKIP_RECEIVED)
+        taken = connection.execute(statements.RECEIVE, [MOST_RANGES]).fetchall()
+        left = connection.execute(
+            statements.LEAVE_OUT, [[stream for (stream,) in taken]]
+        ).fetchall()
+        for stream, count in left:
+            names = {key: name for name, key in streams.items()}
+            key = names[stream][0], "scattered"
+            refusals.counts[key] = count
+            detail = f"its stream has more than {MOST_RANGES} holes"
+            refusals.newest[key] = datetime.now(UTC), detail, ""
+        kinds = {row.kind for row in rows}
+        for kind, inserts in statements.INSERTS.items():
+            for statement in inserts if kind in kinds else ():
+                connection.execute(statement)
+
+    def _tell(self, rows: Sequence[_Row], refusals: _Refusals) -> None:
+        """Log each reason for which a monitor's messages are refused, once."""
+        for row in rows:
+            key = row.message.monitor, "newer"
+            if row.message.is_newer and key not in self._told:
+                self._told.add(key)
+                logger.warning(
+                    "%s sends records of form %d, which this version does not know: "
+                    "they are stored raw; update the collector",
+                    row.message.monitor,
+                    row.message.form,
+                )
+        for key in refusals.counts.keys() - self._told:
+            self._told.add(key)
+            logger.warning(
+                "a message of %s is refused (%s): %s; further ones are counted",
+                key[0] or "an unknown monitor",
+                key[1],
+                refusals.newest[key][1],
+            )
+
+
+def connect(url: str) -> psycopg.Connection:
+    """Connect to the fleet's database.
+
+    Raises:
+        psycopg.OperationalError: It is away, or refuses.
+    """
+    try:
+        connection = psycopg.connect(
+            url,
+            autocommit=True,
+            connect_timeout=10,
+            application_name="sound-monitor",
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+    except psycopg.ProgrammingError as error:
+        raise StoreError(f"--database: {error!s:.200}") from None
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET client_min_messages = warning")
+    connection.execute("SET statement_timeout = '10min'")
+    return connection
+
+
+def problem_of(error: psycopg.Error) -> str:
+    """What is wrong with the database, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _time_of(message: Message) -> datetime:
+    """The time of a record: its start, or else when it was sent, UTC."""
+    contents = message.contents
+    for key in ("start", "started", "clock", "at"):
+        if (moment := getattr(contents, key, None)) is not None:
+            assert isinstance(moment, datetime)
+            return moment
+    return message.sent
+
+
+def _lock(
+    connection: psycopg.Connection, rows: Sequence[_Row]
+) -> dict[tuple[str, str], int]:
+    """Lock the monitors of rows, in order; return the keys of their streams."""
+    names = sorted({row.message.monitor for row in rows})
+    epochs = sorted({(row.message.monitor, row.message.epoch) for row in rows})
+    listed = [list(column) for column in zip(*epochs, strict=True)]
+    locked = connection.execute(statements.LOCK, [names]).fetchall()
+    if len(locked) < len(names):
+        connection.execute(statements.ADD_MONITORS, [names])
+        connection.execute(statements.LOCK, [names])
+    found = connection.execute(statements.STREAMS, listed).fetchall()
+    if len(found) < len(epochs):
+        connection.execute(statements.ADD_STREAMS, listed)
+        found = connection.execute(statements.STREAMS, listed).fetchall()
+    return {(monitor, epoch): stream for stream, monitor, epoch in found}

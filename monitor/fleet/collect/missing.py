@@ -1,0 +1,149 @@
+"""Missing sequence numbers: noticed, asked for, filled or given up."""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psycopg
+
+MOST_ASKED = 6
+"""Times that a monitor is asked in vain before a hole is given up."""
+
+MOST_RANGES = 25
+"""What fits into one request."""
+
+MOST_SEQUENCES = 10_000
+"""Sequence numbers that a monitor is asked for at once."""
+
+logger = logging.getLogger(__name__)
+
+_ALONE = """
+SELECT pg_try_advisory_xact_lock(hashtext('sound-monitor fleet missing'))
+"""
+
+# Several collectors write records out of order: most holes close by themselves.
+_CLOSED = """
+WITH closed AS (
+    SELECT stream, first, asked FROM missing JOIN streams ON streams.id = stream
+    WHERE filled IS NULL AND received @> int8range(first, last, '[]')
+), forgotten AS (
+    DELETE FROM missing USING closed
+    WHERE missing.stream = closed.stream AND missing.first = closed.first
+        AND missing.asked = 0
+)
+UPDATE missing SET filled = now() FROM closed
+WHERE missing.stream = closed.stream AND missing.first = closed.first
+    AND missing.asked > 0
+"""
+
+_NEW = """
+INSERT INTO missing (stream, first, last)
+SELECT id, lower(hole), upper(hole) - 1 FROM (
+    SELECT streams.id, unnest(
+        int8multirange(int8range(1, newest + 1)) - received - coalesce((
+            SELECT range_agg(int8range(first, last, '[]')) FROM missing
+            WHERE stream = streams.id AND filled IS NULL
+        ), '{}')
+    ) AS hole
+    FROM streams WHERE NOT received @> int8range(1, newest + 1)
+) AS holes
+ON CONFLICT DO NOTHING
+"""
+
+# A monitor that is away is not asked; nor can it send again what was in a database
+# that it has no more.
+_GIVEN_UP = """
+UPDATE missing SET given_up = now() FROM streams
+WHERE streams.id = stream AND filled IS NULL AND given_up IS NULL
+    AND asked_at < now() - %(after)s * (1 << asked)
+    AND (asked >= %(most)s OR asked >= 2 AND EXISTS (
+        SELECT FROM streams AS next WHERE next.monitor = streams.monitor
+            AND next.previous = streams.epoch))
+RETURNING monitor, last - first + 1
+"""
+
+_DUE = """
+SELECT stream, first, monitor, epoch,
+    int8multirange(int8range(first, last, '[]')) - received AS rest
+FROM missing JOIN streams ON streams.id = stream
+WHERE filled IS NULL AND given_up IS NULL
+    AND coalesce(asked_at + %(after)s * (1 << asked), since + %(after)s) < now()
+    AND (SELECT max(heard) FROM streams AS every
+        WHERE every.monitor = streams.monitor)
+        > coalesce(asked_at, now() - interval '3 minutes')
+    AND NOT EXISTS (
+        -- It answers one request every ten seconds.
+        SELECT FROM missing AS other WHERE other.stream = missing.stream
+            AND other.filled IS NULL AND other.asked_at > now() - %(after)s / 2)
+ORDER BY stream, first LIMIT 10000
+"""
+
+_ASKED = """
+UPDATE missing SET asked_at = now(), rest = now_missing,
+    asked = CASE WHEN now_missing < rest THEN 1 ELSE asked + 1 END
+FROM unnest(%s::integer[], %s::bigint[], %s::bigint[]) AS due (id, begin, now_missing)
+WHERE stream = id AND first = begin
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request to a monitor."""
+
+    monitor: str
+    epoch: str
+    ranges: Sequence[tuple[int, int]]
+    """First and last sequence numbers, both included."""
+
+
+def look_for_missing(connection: psycopg.Connection, after: timedelta) -> list[Wanted]:
+    """Bring the table `missing` up to date; return what to ask monitors for.
+
+    Args:
+        connection: To the fleet's database.
+        after: Age of a hole for which its monitor is asked, and the pause after the
+            first time; it doubles with each.
+    """
+    values = {"after": after, "most": MOST_ASKED}
+    with connection.transaction():
+        (is_alone,) = connection.execute(_ALONE).fetchone() or (False,)
+        if not is_alone:
+            return []
+        connection.execute(_CLOSED)
+        connection.execute(_NEW)
+        _tell(connection.execute(_GIVEN_UP, values).fetchall())
+        wanted: dict[int, Wanted] = {}
+        asked: list[tuple[int, int, int]] = []
+        ranges: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        for stream, first, monitor, epoch, rest in connection.execute(_DUE, values):
+            chosen = ranges[stream]
+            room = MOST_SEQUENCES - sum(last - start + 1 for start, last in chosen)
+            if room <= 0 or len(chosen) >= MOST_RANGES:
+                continue
+            for each in rest:
+                last = min(each.upper - 1, each.lower + room - 1)
+                if room > 0 and len(chosen) < MOST_RANGES:
+                    chosen.append((each.lower, last))
+                    room -= last - each.lower + 1
+            wanted[stream] = Wanted(monitor, epoch, chosen)
+            amount = sum(each.upper - each.lower for each in rest)
+            asked.append((stream, first, amount))
+        if asked:
+            columns = [list(column) for column in zip(*asked, strict=True)]
+            connection.execute(_ASKED, columns)
+    return list(wanted.values())
+
+
+def _tell(given_up: Sequence[tuple[str, int]]) -> None:
+    counts: Counter[str] = Counter()
+    for monitor, count in given_up:
+        counts[monitor] += count
+    for monitor, count in counts.items():
+        logger.warning(
+            "%d records of %s are missing: it does not send them again, and is not "
+            "asked any more",
+            count,
+            monitor,
+        )

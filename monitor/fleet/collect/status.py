@@ -1,0 +1,194 @@
+"""The status of a fleet, from its database: who listens, and what is missing."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from monitor.errors import StoreError
+from monitor.fleet.collect.database import connect
+from monitor.fleet.collect.schema import MIGRATIONS
+from monitor.text import counted, duration, local_time, percent, rounded, utc_text
+
+SCHEMA = 1
+
+CLOCK_SECONDS = 2.0
+"""A clock that is ahead by more, or behind, is named."""
+
+MOST_SHOWN = 20
+
+Document = dict[str, Any]
+
+_MONITORS = """
+SELECT monitor, site, version, model, bundle, heard, sources, deaf, deaf_since,
+    listened_24h, clock_ahead_seconds, pending, missing, given_up,
+    refused::bigint AS refused, health
+FROM fleet ORDER BY deaf IS NULL, deaf_since, monitor
+"""
+
+_MISSING = """
+SELECT monitor, epoch, first, last, since, asked, asked_at, given_up
+FROM missing JOIN streams ON streams.id = stream
+WHERE filled IS NULL ORDER BY since DESC, monitor, first LIMIT 1000
+"""
+
+_REFUSED = "SELECT * FROM refused ORDER BY last DESC, monitor, reason LIMIT 1000"
+
+
+def read_status(url: str) -> Document:
+    """Read the status of the fleet in a database; times are UTC.
+
+    Raises:
+        StoreError: The database is away, or holds no fleet of this version.
+    """
+    try:
+        with connect(url) as connection, connection.transaction():
+            connection.execute(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+            )
+            check_version(connection)
+            return _read(connection)
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StoreError(f"the fleet's database cannot be read: {reason}") from None
+
+
+def check_version(connection: psycopg.Connection) -> None:
+    """Check that a database has the tables of this version.
+
+    Raises:
+        StoreError: It has not.
+    """
+    try:
+        found = connection.execute("SELECT version FROM schema_version").fetchone()
+    except psycopg.errors.UndefinedTable:
+        found = None
+    if found is None:
+        raise StoreError(
+            "the database holds no fleet yet: `sound-monitor collect` creates it"
+        )
+    if found[0] != len(MIGRATIONS):
+        raise StoreError(
+            f"the fleet's database has version {found[0]}, this program has "
+            f"{len(MIGRATIONS)}: a collector of the newer one updates it"
+        )
+
+
+def _read(connection: psycopg.Connection) -> Document:
+    cursor = connection.cursor(row_factory=dict_row)
+    monitors = cursor.execute(_MONITORS).fetchall()
+    now = datetime.now(UTC)
+    return {
+        "schema": SCHEMA,
+        "time": utc_text(now),
+        "sentence": sentence_of(monitors),
+        "listened_24h": rounded(_listened(monitors), 6),
+        "deaf": sum(it["deaf"] is not None for it in monitors),
+        "monitors": [_plain(it) for it in monitors],
+        "missing": [_plain(it) for it in cursor.execute(_MISSING)],
+        "refused": [_plain(it) for it in cursor.execute(_REFUSED)],
+    }
+
+
+def sentence_of(monitors: list[dict[str, Any]]) -> str:
+    """Say how much the fleet has listened, and how many monitors are deaf."""
+    if not monitors:
+        return "no monitor has sent anything yet"
+    share = percent(_listened(monitors))
+    deaf = [it["deaf_since"] for it in monitors if it["deaf"] is not None]
+    state = f"all {len(monitors)} listen" if len(monitors) > 1 else "it listens"
+    if deaf:
+        state = f"{len(deaf)} of {len(monitors)} deaf since {_when(min(deaf))}"
+    return f"fleet listened {share} of the last day, {state}"
+
+
+def _when(moment: datetime) -> str:
+    """Local time; of another day, with its date."""
+    local = moment.astimezone()
+    if local.date() == datetime.now().astimezone().date():
+        return f"{local:%H:%M}"
+    return f"{local:%Y-%m-%d %H:%M}"
+
+
+def _listened(monitors: list[dict[str, Any]]) -> float | None:
+    """Share of the last day that all sources together listened."""
+    known = [it for it in monitors if it["listened_24h"] is not None]
+    weights = [max(1, it["sources"]) for it in known]
+    if not known:
+        return None
+    shares = (it["listened_24h"] for it in known)
+    total = sum(a * b for a, b in zip(weights, shares, strict=True))
+    return float(total / sum(weights))
+
+
+def _plain(row: Mapping[str, Any]) -> Document:
+    return {
+        key: utc_text(value) if isinstance(value, datetime) else _number(value)
+        for key, value in row.items()
+    }
+
+
+def _number(value: object) -> object:
+    return rounded(value, 6) if isinstance(value, float) else value
+
+
+def status_lines(document: Document) -> Iterator[str]:
+    """The status for people: what is wrong, a line each."""
+    monitors = document["monitors"]
+    yield document["sentence"]
+    yield from _shown([_deaf(it) for it in monitors if it["deaf"] is not None])
+    yield from _shown(
+        [line for it in monitors if (line := _clock(it["clock_ahead_seconds"], it))]
+    )
+    yield from _shown([_health(it, each) for it in monitors for each in it["health"]])
+    yield from _shown(
+        [
+            f"{it['monitor']}: {counted(it[key], 'record')} {text}"
+            for it in monitors
+            for key, text in (
+                ("missing", "missing, and asked for"),
+                ("given_up", "missing for good"),
+            )
+            if it[key]
+        ]
+    )
+    yield from _shown(
+        [
+            f"{it['monitor'] or 'unknown monitors'}: "
+            f"{counted(it['count'], 'message')} refused ({it['reason']}), the last at "
+            f"{_local(it['last'])}: {it['detail']}"
+            for it in document["refused"]
+        ]
+    )
+
+
+def _shown(lines: list[str]) -> Iterator[str]:
+    yield from lines[:MOST_SHOWN]
+    if len(lines) > MOST_SHOWN:
+        yield f"and {len(lines) - MOST_SHOWN} more; see --json"
+
+
+def _deaf(monitor: Document) -> str:
+    site = f" ({monitor['site']})" if monitor["site"] else ""
+    since = _local(monitor["deaf_since"])
+    return f"{monitor['monitor']}{site}: {monitor['deaf']} since {since}"
+
+
+def _clock(ahead: float | None, monitor: Document) -> str:
+    if ahead is None or abs(ahead) < CLOCK_SECONDS:
+        return ""
+    name = monitor["monitor"]
+    if ahead > 0:
+        return f"{name}: the clock is {duration(ahead)} ahead"
+    return f"{name}: the clock is {duration(-ahead)} behind, or its records come late"
+
+
+def _health(monitor: Document, trouble: Document) -> str:
+    source = "" if trouble["source"] == "*" else f" {trouble['source']}:"
+    return f"{monitor['monitor']}:{source} {trouble['kind']}"
+
+
+def _local(text: str) -> str:
+    return local_time(datetime.fromisoformat(text))[:-2]

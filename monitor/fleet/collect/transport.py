@@ -1,0 +1,54 @@
+"""The way of messages from a broker to a collector, whatever the broker is."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from monitor.config.publish import MONITOR, FleetBroker
+from monitor.extras import require_extra
+from monitor.fleet.collect.database import Arrival
+
+
+class Transport(Protocol):
+    """A subscription to the records of all monitors; used by one thread."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages are received."""
+
+    def receive(self, most: int, seconds: float) -> list[Arrival]:
+        """Wait up to `seconds` for messages; return up to `most`.
+
+        While the broker is away, it returns none, and says so once.
+        """
+
+    def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
+        """Tell the broker that messages are stored, so that it forgets them."""
+
+    def send_wanted(self, monitor: str, payload: bytes) -> None:
+        """Ask a monitor for records; a request that is lost is made again later."""
+
+    def close(self) -> None:
+        """Leave; what is not acknowledged is sent to another collector, or again."""
+
+
+def monitor_of(level: str) -> str:
+    """The monitor that a level of a topic names; empty: none can have that name."""
+    return level if re.fullmatch(MONITOR, level) else ""
+
+
+def open_transport(broker: FleetBroker, environ: Mapping[str, str]) -> Transport:
+    """Begin to connect to a broker.
+
+    Raises:
+        ConfigError: An extra, a secret or a file is missing or of the wrong form.
+    """
+    if broker.is_mqtt:
+        require_extra("fleet", "paho", "--broker")
+        from monitor.fleet.collect.mqtt import MqttTransport
+
+        return MqttTransport(broker, environ)
+    require_extra("fleet", "nats", "--broker")
+    from monitor.fleet.collect.nats import NatsTransport
+
+    return NatsTransport(broker, environ)

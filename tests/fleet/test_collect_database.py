@@ -1,0 +1,434 @@
+"""Batches of records in a real PostgreSQL: once, in any order, whatever they hold."""
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from monitor.errors import StoreError
+from monitor.fleet.collect.collector import remove_old
+from monitor.fleet.collect.database import Arrival, FleetDatabase, Keep
+from monitor.fleet.collect.status import read_status, status_lines
+from monitor.sinks.publish.record import LARGEST_BYTES, encode_message
+from tests.support.fleet import (
+    EPOCH,
+    KINDS,
+    Script,
+    all_stored,
+    changed,
+    now,
+    received,
+    record_of,
+    refused,
+    stored,
+)
+from tests.support.postgres import Postgres, needs_postgres
+
+pytestmark = [pytest.mark.fleet, needs_postgres]
+
+
+@pytest.fixture
+def database(server: Postgres) -> Iterator[FleetDatabase]:
+    database = FleetDatabase(server.url)
+    yield database
+    database.close()
+
+
+def rows(server: Postgres, query: str) -> list[tuple[Any, ...]]:
+    with server.connect() as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def event_message(number: int, **more: Any) -> bytes:
+    """An event whose record may be one that no monitor makes."""
+    at = now()
+    record = record_of("event", number, at, **more)
+    return encode_message("yard", EPOCH, number, "event", record, at)
+
+
+def test_each_type_of_record_has_its_table(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    for kind in (*KINDS, "novelty"):
+        script.add(kind)
+    database.write(script.arrivals())
+    assert stored(server) == {
+        "sessions": [1],
+        "onsets": [2],
+        "events": [3],
+        "gaps": [4],
+        "health": [5],
+        "scores": [6],
+        "digests": [7],
+        "deleted": [8],
+        "raw": [9],
+    }
+    assert received(server) == "{[1,10)}"
+    query = "SELECT label, top, peak_score, ended - started, more FROM events"
+    (event,) = rows(server, query)
+    top = [["siren", 0.9123], ["dog_bark", 0.1]]
+    assert event == ("siren", top, 0.9123, timedelta(seconds=3), None)
+
+
+def test_records_that_come_again_in_any_order_are_there_once(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    script.add_many(80)
+    draw = random.Random(3)
+    arrivals = script.arrivals() * 3
+    draw.shuffle(arrivals)
+    while arrivals:
+        size = draw.randrange(1, 30)
+        database.write(arrivals[:size])
+        arrivals = arrivals[size:]
+    assert all_stored(server) == list(range(1, 81))
+    assert received(server) == "{[1,81)}"
+
+
+def test_what_this_version_does_not_know_is_kept(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    script.add("event", mood="sad", lafmax_db=70.5)
+    script.add("novelty")
+    script.add("event")
+    newer = changed(script.messages[3], form=2)
+    database.write([*script.arrivals()[:2], Arrival("yard", newer, now())])
+    query = "SELECT sequence, more, lafmax_db FROM events"
+    assert rows(server, query) == [(1, {"mood": "sad"}, 70.5)]
+    query = "SELECT sequence, form, type, record ->> 'key' FROM raw ORDER BY sequence"
+    assert rows(server, query) == [(2, 1, "novelty", "value"), (3, 2, "event", None)]
+    assert refused(server) == {}
+    assert received(server) == "{[1,4)}"
+
+
+def test_of_a_minute_of_scores_the_longest_row_stays(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    at = script.started
+    for frames in (40, 100, 70):
+        script.messages[frames] = encode_message(
+            "yard",
+            EPOCH,
+            frames,
+            "scores",
+            record_of("scores", 1, at, frames=frames),
+            at,
+        )
+    database.write(script.arrivals()[:2])
+    database.write(script.arrivals()[2:])
+    assert rows(server, "SELECT frames FROM scores") == [(100,)]
+    assert received(server) == "{[40,41),[70,71),[100,101)}"
+
+
+HOSTILE: list[tuple[bytes, str]] = [
+    (b"", "not-json"),
+    (b"\xff\xfe", "not-json"),
+    (b"[" * 100_000, "not-json"),
+    (b'{"a":' * 50_000, "not-json"),
+    (b"{" + b" " * LARGEST_BYTES + b"}", "too-large"),
+    (b"9" * 5000, "not-json"),
+    (event_message(1).replace(b"0.9123", b"NaN"), "not-json"),
+    (event_message(1).replace(b"0.9123", b"1e999"), "not-json"),
+    (event_message(1, detail="x\0y"), "not-json"),
+    (event_message(1, detail="\ud800"), "not-json"),
+    (event_message(1, label="x\0y"), "not-json"),
+    (event_message(1, label=7), "wrong-value"),
+    (event_message(1, label="x" * 10_000), "wrong-value"),
+    (event_message(1, start_sample=2**70), "wrong-value"),
+    (event_message(1, peak_score=-3), "wrong-value"),
+    (event_message(1, start="0001-01-01T00:00:00.000Z"), "wrong-time"),
+    (event_message(1, start="9999-12-31T23:59:59.999Z"), "wrong-time"),
+    (changed(event_message(1), sent="2099-01-01T00:00:00.000Z"), "wrong-time"),
+    (changed(event_message(1), monitor="other"), "monitor"),
+    (changed(event_message(1), sequence=0), "envelope"),
+    (changed(event_message(1), sequence=2**63), "envelope"),
+    (changed(event_message(1), sequence=2**63 - 1), "wrong-value"),
+    (changed(event_message(1), epoch="'; DROP TABLE events; --"), "envelope"),
+    (changed(event_message(1), record={}), "incomplete"),
+]
+
+
+@pytest.mark.parametrize(("payload", "reason"), HOSTILE)
+def test_a_hostile_record_is_refused_and_counted_and_others_are_stored(
+    payload: bytes, reason: str, server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    script.add_many(6)
+    hostile = Arrival("yard", payload, now())
+    database.write([*script.arrivals()[:3], hostile, *script.arrivals()[3:], hostile])
+    assert refused(server) == {("yard", reason): 2}
+    assert all_stored(server) == [1, 2, 3, 4, 5, 6]
+    (example,) = rows(server, "SELECT length(example) <= 200 FROM refused")
+    assert example == (True,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["'); DROP TABLE events; --", "<script>alert(1)</script>", "\\N\t\n\\.", "{}"],
+)
+def test_text_of_any_kind_is_stored_as_it_is(
+    text: str, server: Postgres, database: FleetDatabase
+) -> None:
+    database.write([Arrival("yard", event_message(1, label=text, mood=text), now())])
+    assert rows(server, "SELECT label, more ->> 'mood' FROM events") == [(text, text)]
+
+
+def test_deep_and_huge_values_of_unknown_keys_are_stored_or_refused(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+    database.write(
+        [
+            Arrival("yard", event_message(1, deep=deep), now()),
+            Arrival("yard", event_message(2, huge=10**4000), now()),
+            Arrival("yard", event_message(3, wide=["x"] * 60_000), now()),
+        ]
+    )
+    assert all_stored(server) == [1, 2, 3]
+
+
+def test_a_value_that_the_database_refuses_costs_its_record_alone(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    database.connection().execute(
+        "ALTER TABLE events ADD CHECK (label <> 'impossible')"
+    )
+    script = Script()
+    for number in range(40):
+        script.add("event", label="impossible" if number == 17 else "siren")
+    database.write(script.arrivals())
+    assert refused(server) == {("yard", "not-stored"): 1}
+    assert all_stored(server) == [n for n in range(1, 41) if n != 18]
+    # Its number has come: nobody is asked for it again and again.
+    assert received(server) == "{[1,41)}"
+    database.write(script.arrivals())
+    assert refused(server) == {("yard", "not-stored"): 1}
+
+
+def test_records_older_than_they_are_kept_make_no_partitions(server: Postgres) -> None:
+    database = FleetDatabase(server.url, Keep(30, 2))
+    try:
+        script = Script(started=now() - timedelta(days=3))
+        script.add("event")
+        script.add("scores")
+        script.started = now() - timedelta(days=9000)
+        script.add("event")
+        database.write(script.arrivals())
+        assert all_stored(server) == [1]
+        assert refused(server) == {("yard", "too-old"): 2}
+        assert received(server) == "{[1,4)}"
+    finally:
+        database.close()
+
+
+def test_a_stream_full_of_holes_is_bounded(
+    server: Postgres, database: FleetDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.fleet.collect.database.MOST_RANGES", 10)
+    script = Script()
+    script.add_many(60)
+    database.write([script.arrival(number) for number in range(1, 20, 2)])
+    database.write([script.arrival(31)])
+    database.write([script.arrival(20), script.arrival(2)])
+    assert refused(server) == {("yard", "scattered"): 1}
+    assert all_stored(server) == [1, 2, *range(3, 20, 2), 20]
+    other = Script("garden")
+    other.add("event")
+    database.write([script.arrival(41), other.arrival(1)])
+    assert all_stored(server, "garden") == [1]
+
+
+def test_days_are_dropped_when_they_are_old(server: Postgres) -> None:
+    database = FleetDatabase(server.url, Keep(400))
+    try:
+        script = Script()
+        for days in (0, 5, 100):
+            script.started = now() - timedelta(days=days)
+            for kind in ("event", "scores", "deleted"):
+                script.add(kind)
+        database.write(script.arrivals())
+        remove_old(database.connection(), Keep(50, 3), now())
+        found = stored(server)
+        assert found["events"] == [1, 4]
+        assert found["scores"] == [2]
+        assert found["deleted"] == [3, 6]
+        names = rows(server, "SELECT relid::text FROM pg_partition_tree('scores')")
+        assert len(names) == 2
+        # What is dropped may be needed again, if somebody changes his mind.
+        database.write([script.arrival(7)])
+        script.started = now() - timedelta(days=100)
+        script.add("event")
+        database.write([script.arrival(10)])
+        assert stored(server)["events"] == [1, 4, 10]
+    finally:
+        database.close()
+
+
+def test_a_monitor_is_deaf_when_it_says_so_or_says_nothing(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    scripts = [Script(name) for name in ("attic", "barn", "cellar", "dock")]
+    for script in scripts:
+        script.add("session", site="farm")
+    scripts[0].add("digest")
+    since = now() - timedelta(hours=2)
+    trouble = {"source": "street", "kind": "deaf", "since": f"{since:%FT%T}.000Z"}
+    scripts[1].add("digest", listening=False, health=[trouble])
+    scripts[2].add("digest")
+    for script in scripts:
+        database.write(script.arrivals())
+    connection = database.connection()
+    connection.execute("UPDATE monitors SET since = now() - interval '3 days'")
+    connection.execute(
+        "UPDATE streams SET heard = now() - interval '5 hours' "
+        "WHERE monitor IN ('cellar', 'dock')"
+    )
+    connection.execute(
+        "UPDATE monitors SET ran = tstzmultirange(tstzrange(now() - interval '4 days', "
+        "now())) WHERE monitor IN ('attic', 'barn')"
+    )
+    connection.execute(
+        "UPDATE monitors SET ran = tstzmultirange(tstzrange(now() - interval '4 days', "
+        "now() - interval '5 hours')) WHERE monitor = 'cellar'"
+    )
+    document = read_status(server.url)
+    found = {it["monitor"]: it for it in document["monitors"]}
+    assert list(found) == ["cellar", "dock", "barn", "attic"]
+    assert [it["deaf"] for it in found.values()] == [
+        "silent",
+        "silent",
+        "not listening",
+        None,
+    ]
+    assert found["attic"]["listened_24h"] == pytest.approx(1, abs=1e-4)
+    assert found["barn"]["listened_24h"] == pytest.approx(22 / 24, abs=1e-3)
+    assert found["cellar"]["listened_24h"] == pytest.approx(19 / 24, abs=1e-3)
+    assert found["dock"]["listened_24h"] == 0
+    share = (1 + 22 / 24 + 19 / 24) / 4
+    assert document["listened_24h"] == pytest.approx(share, abs=1e-3)
+    at = (now() - timedelta(hours=5)).astimezone()
+    assert document["sentence"].startswith("fleet listened 67.7")
+    assert " % of the last day, 3 of 4 deaf since " in document["sentence"]
+    assert document["sentence"].endswith(f"{at:%H:%M}")
+    lines = list(status_lines(document))
+    assert any(line.startswith("barn (farm): not listening since") for line in lines)
+
+
+def test_what_a_monitor_missed_counts_against_the_fleet(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    script.add("digest", uptime_seconds=200_000.0)
+    script.started = now() - timedelta(hours=3)
+    gap = (now() - timedelta(hours=3), now() - timedelta(hours=2))
+    start, end = (f"{it:%FT%T}.000Z" for it in gap)
+    script.add("gap", start=start, end=end)
+    script.add("gap", start=start, end=end, left_out_seconds=864.0, id="another")
+    database.write(script.arrivals())
+    database.connection().execute(
+        "UPDATE monitors SET since = now() - interval '2 days'"
+    )
+    (monitor,) = read_status(server.url)["monitors"]
+    lost = (3600 + 864) / 86_400
+    assert monitor["listened_24h"] == pytest.approx(1 - lost, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "sentence"),
+    [
+        (40, "yard: the clock is 40.0 s ahead"),
+        (-40, "yard: the clock is 40.1 s behind, or its records come late"),
+        (0, None),
+    ],
+)
+def test_the_clock_of_a_monitor_is_judged_by_the_shortest_way_of_its_digests(
+    ahead: int, sentence: str | None, server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script(ahead=timedelta(seconds=ahead))
+    for delay in (3.0, 0.1, 7.0):
+        number = script.add("digest")
+        sent = datetime.fromisoformat(json.loads(script.messages[number])["sent"])
+        at = sent.astimezone(UTC) - script.ahead + timedelta(seconds=delay)
+        database.write([Arrival("yard", script.messages[number], at)])
+    lines = list(status_lines(read_status(server.url)))
+    shown = [line.replace("39.9", "40.0") for line in lines if "clock" in line]
+    assert shown == ([] if sentence is None else [sentence])
+
+
+def test_an_empty_database_and_a_newer_one_are_said_in_a_sentence(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    with pytest.raises(StoreError, match="holds no fleet yet"):
+        read_status(server.url)
+    database.connection().execute("UPDATE schema_version SET version = 999")
+    with pytest.raises(StoreError, match="newer one updates it"):
+        read_status(server.url)
+    other = FleetDatabase(server.url)
+    with pytest.raises(StoreError, match="newer than this program"):
+        other.connection()
+
+
+def test_timescaledb_takes_the_place_of_partitions(server: Postgres) -> None:
+    """Its functions are played by two of the same names: the extension is not here."""
+    with server.connect() as connection:
+        connection.execute(
+            "CREATE TABLE calls (what text);"
+            "CREATE FUNCTION create_hypertable(t regclass, c name, "
+            "chunk_time_interval interval) RETURNS void LANGUAGE sql AS "
+            "$$INSERT INTO calls VALUES (t || ' ' || c || ' ' || $3)$$;"
+            "CREATE FUNCTION drop_chunks(t regclass, before timestamptz) "
+            "RETURNS SETOF text LANGUAGE sql AS "
+            "$$INSERT INTO calls VALUES ('drop ' || t) RETURNING what$$;"
+        )
+    database = FleetDatabase(server.url)
+    try:
+        script = Script()
+        script.add_many(8)
+        database.write(script.arrivals())
+        assert len(all_stored(server)) == 8
+        remove_old(database.connection(), Keep(50), now())
+    finally:
+        database.close()
+    calls = [what for (what,) in rows(server, "SELECT what FROM calls")]
+    assert "events at 1 day" in calls
+    assert "drop scores" in calls
+
+
+def test_two_collectors_at_once_neither_lose_nor_double(server: Postgres) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    scripts = [Script(f"m{number}") for number in range(5)]
+    for script in scripts:
+        script.add_many(40)
+    draw = random.Random(5)
+
+    def collect(seed: float) -> None:
+        database = FleetDatabase(server.url)
+        try:
+            arrivals = [each for script in scripts for each in script.arrivals()]
+            random.Random(seed).shuffle(arrivals)
+            for start in range(0, len(arrivals), 25):
+                batch = arrivals[start : start + 25]
+                while True:
+                    try:
+                        database.write(batch)
+                        break
+                    except psycopg.errors.TransactionRollback:
+                        continue
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(collect, [draw.random() for _ in range(3)]))
+    for script in scripts:
+        assert all_stored(server, script.monitor) == list(range(1, 41))

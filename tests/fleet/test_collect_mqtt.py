@@ -1,0 +1,251 @@
+"""Collectors on mosquitto: holes are filled, and whoever dies costs nothing."""
+
+import logging
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.broker import Broker, needs_mosquitto, running_broker
+from tests.support.clock import wait_until
+from tests.support.fleet import (
+    Script,
+    all_stored,
+    collecting,
+    collector_process,
+    mqtt_monitors,
+    received,
+    refused,
+)
+from tests.support.postgres import Postgres, needs_postgres
+
+pytestmark = [
+    pytest.mark.fleet,
+    needs_postgres,
+    needs_mosquitto,
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running_broker(tmp_path, "max_queued_messages 100000") as broker:
+        yield broker
+
+
+def url_of(broker: Broker) -> str:
+    return f"mqtt://127.0.0.1:{broker.port}"
+
+
+def missing(server: Postgres) -> list[tuple[int, int, bool, bool]]:
+    with server.connect() as connection:
+        rows = connection.execute(
+            "SELECT first, last, filled IS NOT NULL, given_up IS NOT NULL FROM missing "
+            "ORDER BY first"
+        ).fetchall()
+    return [(first, last, filled, given) for first, last, filled, given in rows]
+
+
+def test_a_hole_is_noticed_asked_for_and_filled(
+    server: Postgres, broker: Broker
+) -> None:
+    script = Script()
+    script.add_many(40)
+    with (
+        collecting(server, url_of(broker)),
+        mqtt_monitors(broker.port, script) as monitors,
+    ):
+        monitors.publish_all(1, *range(11, 21), 33)
+        wait_until(lambda: received(server) == "{[1,41)}")
+        wait_until(lambda: all(filled for _, _, filled, _ in missing(server)))
+    assert all_stored(server) == list(range(1, 41))
+    assert [(first, last) for first, last, _, _ in missing(server)] == [
+        (1, 1),
+        (11, 20),
+        (33, 33),
+    ]
+    assert len(monitors.wanted) >= 1
+
+
+def test_a_lost_tail_is_noticed_by_the_digest_after_it(
+    server: Postgres, broker: Broker
+) -> None:
+    script = Script()
+    script.add_many(5)
+    script.add("digest", last=9)  # of a monitor whose next three went nowhere
+    with (
+        collecting(server, url_of(broker)),
+        mqtt_monitors(broker.port, script) as monitors,
+    ):
+        monitors.publish_all()
+        wait_until(lambda: received(server) == "{[1,7)}")
+        for _ in range(3):
+            script.add("event")
+        wait_until(lambda: received(server) == "{[1,10)}")
+
+
+def test_what_a_monitor_never_sends_is_given_up_once_and_taken_later(
+    server: Postgres,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("monitor.fleet.collect.missing.MOST_ASKED", 3)
+    script = Script()
+    script.add_many(30)
+    with (
+        caplog.at_level(logging.WARNING),
+        collecting(server, url_of(broker), ask_after=0.2),
+        mqtt_monitors(broker.port, script) as monitors,
+    ):
+        monitors.answers = False
+        monitors.publish_all(*range(5, 12))
+
+        def is_given_up() -> bool:
+            script.add("event")  # only a monitor that is heard is asked
+            monitors.publish("yard", script.messages[len(script.messages)])
+            time.sleep(0.1)
+            return missing(server) == [(5, 11, False, True)]
+
+        wait_until(is_given_up)
+        asked = len(monitors.wanted)
+        assert asked == 3
+        time.sleep(2)
+        assert len(monitors.wanted) == asked
+        monitors.publish_all()
+        last = len(script.messages)
+        wait_until(lambda: missing(server) == [(5, 11, True, True)])
+        assert all_stored(server) == list(range(1, last + 1))
+    sentences = [each for each in caplog.messages if "missing" in each]
+    assert len(sentences) == 1
+    assert sentences[0].startswith("7 records of yard are missing")
+
+
+def test_of_two_collectors_one_is_killed_in_a_batch(
+    server: Postgres, broker: Broker, tmp_path: Path
+) -> None:
+    scripts = [Script(f"m{number}") for number in range(10)]
+    for script in scripts:
+        script.add_many(400)
+    url = url_of(broker)
+    with (
+        mqtt_monitors(broker.port, *scripts) as monitors,
+        collector_process(server, url, tmp_path / "a"),
+    ):
+        with collector_process(server, url, tmp_path / "b") as victim:
+            monitors.publish_all()
+            wait_until(lambda: len(all_stored(server, "m0")) > 20)
+            victim.kill()
+        for script in scripts:
+            name = script.monitor
+            wait_until(lambda name=name: received(server, name) == "{[1,401)}", name)
+    for script in scripts:
+        assert all_stored(server, script.monitor) == list(range(1, 401))
+    assert refused(server) == {}
+
+
+def test_the_database_is_killed_and_started_while_records_come(
+    own_server: Postgres, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = own_server
+    script = Script()
+    script.add_many(2000)
+    with (
+        caplog.at_level(logging.INFO),
+        collecting(server, url_of(broker)),
+        mqtt_monitors(broker.port, script) as monitors,
+    ):
+        monitors.publish_all()
+        wait_until(lambda: len(all_stored(server)) > 100)
+        server.kill()
+        script.add_many(10)
+        time.sleep(6)
+        for number in range(2001, 2011):
+            monitors.publish("yard", script.messages[number])
+        server.start()
+        wait_until(lambda: received(server) == "{[1,2011)}")
+    assert all_stored(server) == list(range(1, 2011))
+    about = [each for each in caplog.messages if "the database is" in each]
+    assert len([each for each in about if "away" in each]) == 1
+    assert about[-1] == "the database is back"
+
+
+def test_the_broker_is_killed_and_started(
+    server: Postgres, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = Script()
+    script.add_many(300)
+    with (
+        caplog.at_level(logging.INFO),
+        collecting(server, url_of(broker)),
+        mqtt_monitors(broker.port, script) as monitors,
+    ):
+        monitors.publish_all()
+        wait_until(lambda: len(all_stored(server)) > 10)
+        broker.stop()
+        time.sleep(2)
+        broker.start()
+        wait_until(monitors.client.is_connected)
+        script.add("digest", last=300)
+        monitors.publish("yard", script.messages[301])
+        wait_until(lambda: received(server) == "{[1,302)}")
+    assert all_stored(server) == list(range(1, 302))
+    assert len([each for each in caplog.messages if "trying again" in each]) == 1
+
+
+def test_a_topic_that_names_no_monitor_is_refused(
+    server: Postgres, broker: Broker
+) -> None:
+    script = Script()
+    script.add("event")
+    with (
+        collecting(server, url_of(broker)),
+        mqtt_monitors(broker.port, script) as monitors,
+    ):
+        monitors.publish("YARD<b>", script.messages[1])
+        monitors.publish("garden", script.messages[1])
+        monitors.publish("yard", b"x" * 2_000_000)
+        monitors.publish_all()
+        wait_until(lambda: all_stored(server) == [1])
+        wait_until(lambda: len(refused(server)) == 3)
+    assert refused(server) == {
+        ("", "monitor"): 1,
+        ("garden", "monitor"): 1,
+        ("yard", "too-large"): 1,
+    }
+
+
+def test_a_monitor_cannot_publish_as_another_with_the_rules_of_the_documentation(
+    server: Postgres, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    (example,) = re.findall(r"```acl\n(.*?)```", page, re.DOTALL)
+    (rules := tmp_path / "acl").write_text(example)
+    passwords = tmp_path / "passwords"
+    passwords.touch(0o600)
+    for user in ("yard", "collector"):
+        subprocess.run(
+            ["mosquitto_passwd", "-b", str(passwords), user, "secret"], check=True
+        )
+    lines = ("allow_anonymous false", f"acl_file {rules}", f"password_file {passwords}")
+    script, other = Script(), Script("garden")
+    script.add_many(8)
+    other.add_many(8)
+    (secret := tmp_path / "secret").write_text("secret\n")
+    login = {"username": "collector", "password": f"file:{secret}"}
+    with (
+        running_broker(tmp_path, *lines) as broker,
+        collecting(server, url_of(broker), **login),
+        mqtt_monitors(
+            broker.port, script, other, username="yard", password="secret"
+        ) as monitors,
+    ):
+        monitors.publish_all(3)
+        wait_until(lambda: received(server) == "{[1,9)}")
+        time.sleep(1)
+        assert all_stored(server, "garden") == []
+    assert refused(server) == {}

@@ -1,0 +1,66 @@
+"""A real NATS server with JetStream, that can be killed and started."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.clock import wait_until
+from tests.support.endpoint import unused_port
+
+PROGRAM = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
+
+needs_nats = pytest.mark.skipif(
+    PROGRAM is None, reason="needs nats-server: apt install nats-server"
+)
+
+
+class NatsServer:
+    """A server on loopback, with its files in a folder of the test."""
+
+    def __init__(self, folder: Path, configuration: str = "") -> None:
+        """Add `configuration`, for example users, to that of JetStream."""
+        self.port = unused_port()
+        self._folder = folder
+        self._file = folder / "nats.conf"
+        self._file.write_text(
+            f"listen: 127.0.0.1:{self.port}\n"
+            f"jetstream: {{store_dir: {folder / 'jetstream'}}}\n{configuration}\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        assert PROGRAM is not None
+        with (self._folder / "nats.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [PROGRAM, "-c", str(self._file)], stdout=log, stderr=log
+            )
+        wait_until(self._answers)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@contextmanager
+def running_nats(folder: Path, configuration: str = "") -> Iterator[NatsServer]:
+    server = NatsServer(folder, configuration)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
