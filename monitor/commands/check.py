@@ -66,11 +66,9 @@ def check(
     configuration = replace(configuration, config=chosen)
     result = check_configuration(configuration, list_devices)
     if try_sources:
-        from monitor.commands.source_trial import try_sources as listen
+        from monitor.commands.source_trial import try_configured
 
-        result.trials = dict(
-            zip(result.live, listen([*result.live.values()]), strict=True)
-        )
+        result.trials = try_configured(result.live, configuration)
     if as_json:
         path = configuration.path
         origin = {"path": path and str(path), "reason": configuration.reason}

@@ -1,15 +1,20 @@
 """Trial of the live sources, for `check`: what each delivers in some seconds."""
 
+import errno
 import math
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
 from monitor.audio.sources.network import NetworkStream
 from monitor.audio.sources.source import Lost, Source, SourceStream
+from monitor.commands.configuration import Configuration
+from monitor.commands.configuration_file import SYSTEM_FILE
 from monitor.errors import EndOfSourceError, SoundMonitorError, SourceError
+from monitor.sinks.status_client import SERVICE_SOCKET, client_paths, query_status
 
 _SECONDS = 3.0
 """Time for which a source is listened to, once it delivers."""
@@ -19,6 +24,9 @@ _ATTEMPTS = 2
 """Some cameras deliver nothing when they are asked for their sound alone."""
 
 _MOST_AT_ONCE = 16
+_BUSY = ("Device unavailable", "Device or resource busy")
+"""Words of PortAudio and ALSA for a sound card that another program has."""
+
 _SILENCE_DB = -100.0
 
 
@@ -28,6 +36,36 @@ class Trial:
 
     works: bool
     sentence: str
+
+    in_use: bool = False
+    """Another program has the source."""
+
+
+def try_configured(
+    sources: Mapping[str, Source], configuration: Configuration
+) -> dict[str, Trial]:
+    """Try all sources, by name; one that the running monitor has in use is its to say.
+
+    It is known by its name alone.
+    """
+    trials = dict(zip(sources, try_sources([*sources.values()]), strict=True))
+    if not any(trial.in_use for trial in trials.values()):
+        return trials
+    paths = client_paths(
+        configuration.config.status.socket, configuration.state_dir, os.environ
+    )
+    if configuration.path not in (None, SYSTEM_FILE):  # the service has another one
+        paths = [path for path in paths if path != SERVICE_SOCKET]
+    running = {it["name"]: it for it in query_status(paths).get("sources", ())}
+    for name, trial in trials.items():
+        if trial.in_use and (source := running.get(name)):
+            description, state = sources[name].description, source["state"]
+            trials[name] = Trial(
+                bool(source["listening"]),
+                f"{description}: in use by the running monitor ({state})",
+                in_use=True,
+            )
+    return trials
 
 
 def try_sources(sources: Sequence[Source]) -> list[Trial]:
@@ -47,8 +85,14 @@ def _try(source: Source) -> Trial:
         except _NothingError as error:
             sentence = str(error)
         except (SoundMonitorError, EndOfSourceError) as error:
-            return Trial(False, str(error))
+            return Trial(False, str(error), _is_in_use(error))
     return Trial(False, sentence)
+
+
+def _is_in_use(error: Exception) -> bool:
+    cause = error.__cause__
+    is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+    return is_taken or any(text in str(error) for text in _BUSY)
 
 
 class _NothingError(SourceError):
@@ -60,11 +104,18 @@ def _listen(stream: SourceStream, opening_seconds: float) -> str:
     began = time.monotonic()
     first: float | None = None
     count = lost = 0
+    ending = ""
     energy = 0.0
     while (now := time.monotonic()) - (first or now) < _SECONDS:
         if first is None and now - began > opening_seconds:
             raise _NothingError(f"delivers nothing in {opening_seconds:.0f} s")
-        block = stream.read(_READ_SECONDS)
+        try:
+            block = stream.read(_READ_SECONDS)
+        except SourceError as error:
+            if not isinstance(stream, NetworkStream) or not stream.is_over:
+                raise
+            ending = f"; {error}"
+            break
         if block is None:
             continue
         first = first or time.monotonic()
@@ -81,7 +132,7 @@ def _listen(stream: SourceStream, opening_seconds: float) -> str:
     facts.append("only silence" if silent else f"level {level:.0f} dBFS")
     if lost:
         facts.append(f"{lost} samples lost")
-    return f"{_offer(stream)}{', '.join(facts)}"
+    return f"{_offer(stream)}{', '.join(facts)}{ending}"
 
 
 def _offer(stream: SourceStream) -> str:

@@ -172,12 +172,13 @@ def plan_app(
     for settings in config.sources:
         before = (running or {}).get(settings.name)
         if before is None or factory.must_reopen(before, settings):
-            opened[settings.name] = build_source(
-                settings,
-                environment.speed,
-                clock.monotonic,
-                source_password(settings, environment.environ),
-            )
+            read_password = source_password(settings, environment.environ)
+            try:
+                opened[settings.name] = build_source(
+                    settings, environment.speed, clock.monotonic, read_password
+                )
+            except ConfigError as error:
+                raise ConfigError(f"source {settings.name!r}: {error}") from None
     timelines: dict[str, Timeline] = {}
     state_dir, environ = environment.state_dir, environment.environ
     single = without_groups(config, labels, environ)

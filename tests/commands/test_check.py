@@ -1,6 +1,7 @@
 """`check` shows what a configuration means, and reports every problem."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,21 @@ def test_a_setting_that_cannot_work_is_a_problem(
 ) -> None:
     (found,) = checked(text, model_file, tmp_path).problems
     assert found.startswith(problem)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_a_missing_password_names_its_source_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"state_dir: {tmp_path}\nsources:\n- {{name: gate, input: 'rtsp://127.0.0.1/', "
+        "username: me, password: 'env:NO_PASSWORD'}\n"
+    )
+    assert run_command_line(["check", "--config", str(config)]) == 2
+    output = capsys.readouterr().out
+    assert output.count("source 'gate'") == 1
+    assert "source 'gate': password: the variable NO_PASSWORD is not set" in output
 
 
 def test_one_problem_does_not_hide_another(model_file: Path, tmp_path: Path) -> None:

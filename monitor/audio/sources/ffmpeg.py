@@ -163,6 +163,10 @@ def _quoted(value: str) -> str:
 _LINE = re.compile(
     r"(?:\[[^]]* @ 0x[0-9a-f]+\] )*(?:\[(?P<level>[a-z]+)\] )?(?P<text>.*)"
 )
+_DURATION = re.compile(r"Duration: (\d+):(\d+):(\d+\.\d+)")
+_TAG = re.compile(r" \([^()]+ / 0x[0-9A-F]+\)")
+"""The number of a codec in its container, which says nothing to people."""
+
 _SOUND = re.compile(r"Stream #0:\d+.*?: Audio: (?P<sound>.+)")
 _PICTURE = re.compile(r"Stream #0:\d+.*?: Video: (?P<picture>\w+)")
 _MEDIA = re.compile(r"m=(audio|video) \d+ \S+ (\d+)")
@@ -194,6 +198,9 @@ class Offer:
     is_known: bool
     """False until ffmpeg has the description of the stream."""
 
+    seconds: float | None = None
+    """Duration of a recording; None: it has no end that is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -203,6 +210,8 @@ class Fault:
     """The end of a sentence that begins with the stream."""
 
     retry_seconds: float = 0.0
+    is_end: bool = False
+    """Whether ffmpeg has found none: the stream has ended."""
 
 
 def without_secrets(lines: Sequence[str], secrets: Sequence[str]) -> list[str]:
@@ -217,7 +226,9 @@ def find_offer(lines: Sequence[str]) -> Offer:
     texts = [_text(line) for line in lines]
     end = next((n for n, it in enumerate(texts) if it.startswith("Stream mapp")), None)
     texts = texts[:end]
-    sounds = [found["sound"] for it in texts if (found := _SOUND.search(it))]
+    sounds = [
+        _TAG.sub("", found["sound"]) for it in texts if (found := _SOUND.search(it))
+    ]
     pictures = [found["picture"] for it in texts if (found := _PICTURE.search(it))]
     codecs = {found[1]: found[2] for it in texts if (found := _CODEC.match(it))}
     described = {
@@ -227,7 +238,17 @@ def find_offer(lines: Sequence[str]) -> Offer:
     }
     is_known = any(it.startswith(("Input #0", "v=0", "m=")) for it in texts)
     sound = ", ".join(sounds[0].split(", ")[:3]) if sounds else described.get("audio")
-    return Offer(sound, next(iter(pictures), described.get("video")), is_known)
+    durations = [
+        int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+        for it in texts
+        if (found := _DURATION.match(it))
+    ]
+    return Offer(
+        sound,
+        next(iter(pictures), described.get("video")),
+        is_known,
+        next(iter(durations), None),
+    )
 
 
 def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fault:
@@ -265,7 +286,7 @@ def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fau
     if not delivered and (reason := _UNREACHABLE.search(everything)):
         return Fault(f"cannot be reached: {reason[0]}")
     if not errors:
-        return Fault("closed the connection")
+        return Fault("closed the connection", is_end=True)
     verb = "broke off" if delivered else "cannot be read"
     return Fault(f"{verb}: {errors[-1] if delivered else errors[0]}")
 

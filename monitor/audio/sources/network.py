@@ -35,6 +35,9 @@ _STALL_SECONDS = 5.0
 _PLAYLIST_SECONDS = 20.0
 """The same for a playlist, of which the next segment may be so late."""
 
+_WHOLE_SHARE = 0.9
+"""So much of a recording is all of it: the durations of some formats are estimates."""
+
 _VERSION_SECONDS = 10.0
 _NEWEST = 99
 """Stands for a version that ffmpeg does not state, as one built from its repository."""
@@ -142,6 +145,9 @@ class NetworkStream(CommandStream):
         self._request = request
         self._source = source
         self._delivered = False
+        self._seconds = 0.0
+        self.is_over = False
+        """Whether the server has ended it, without any fault."""
 
     @property
     def offer(self) -> Offer:
@@ -151,9 +157,11 @@ class NetworkStream(CommandStream):
     def read(self, timeout_seconds: float) -> Samples | None:
         """Wait for samples; see `CommandStream`."""
         samples = super().read(timeout_seconds)
-        if samples is not None and not self._delivered:
-            self._delivered = True
-            self._source.delivers()
+        if samples is not None:
+            self._seconds += samples.shape[1] / self.sample_rate
+            if not self._delivered:
+                self._delivered = True
+                self._source.delivers()
         return samples
 
     def close(self) -> None:
@@ -175,7 +183,14 @@ class NetworkStream(CommandStream):
             delivered=self._delivered,
             has_login=bool(self._request.secrets),
         )
-        return SourceError(f"{self._description} {fault.sentence}", fault.retry_seconds)
+        sentence, seconds = fault.sentence, self.offer.seconds
+        self.is_over = fault.is_end and self._delivered and not self._request.is_rtsp
+        if self.is_over and seconds and self._seconds >= _WHOLE_SHARE * seconds:
+            sentence = (
+                f"is a recording of {self._seconds:.1f} s, which is over: it is heard "
+                "again and again"
+            )
+        return SourceError(f"{self._description} {sentence}", fault.retry_seconds)
 
 
 @functools.cache

@@ -37,7 +37,8 @@ def read_secret(reference: str, place: str, environ: Mapping[str, str]) -> str:
         if not folder:
             raise ConfigError(
                 f"{place}: {reference}: ${CREDENTIALS_VARIABLE} is not set; give the "
-                f"unit LoadCredential={name}:PATH"
+                f"unit LoadCredential={name}:PATH, or a shell the folder of the file "
+                f"{name} in this variable"
             )
         return _read_file(Path(folder) / name, place)
     return _read_file(Path(name), place)
@@ -50,7 +51,7 @@ def source_password(
     reference = source.password
     if reference is None:
         return None
-    return lambda: read_secret(reference, f"source {source.name!r}: password", environ)
+    return lambda: read_secret(reference, "password", environ)
 
 
 def read_one_line(reference: str, place: str, environ: Mapping[str, str]) -> str:

@@ -136,6 +136,9 @@ INPUT = [
 ]
 
 
+PLAYLIST = "Stream #0:0: Audio: aac (LC) ([15][0][0][0] / 0x000F), 48000 Hz, stereo"
+
+
 @pytest.mark.parametrize(
     ("lines", "sound", "picture"),
     [
@@ -143,6 +146,7 @@ INPUT = [
         (OPENED, "PCMA", "H264"),
         ([*OPENED, *INPUT], "aac (LC), 16000 Hz, mono", "H264"),
         (SDP, None, "unknown"),
+        ([PLAYLIST], "aac (LC), 48000 Hz, stereo", None),
     ],
 )
 def test_the_offer_of_a_camera(
@@ -150,6 +154,17 @@ def test_the_offer_of_a_camera(
 ) -> None:
     offer = find_offer(lines)
     assert (offer.sound, offer.picture) == (sound, picture)
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        ("[info]   Duration: 00:01:02.50, bitrate: 256 kb/s", 62.5),
+        ("[info]   Duration: N/A, bitrate: 256 kb/s", None),
+    ],
+)
+def test_the_duration_of_a_recording(line: str, seconds: float | None) -> None:
+    assert find_offer([line]).seconds == seconds
 
 
 TCP = "[tcp @ 0x5678c] [verbose] Starting connection attempt to 10.0.0.9 port 554"

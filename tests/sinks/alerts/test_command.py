@@ -75,6 +75,12 @@ def test_a_program_that_does_not_read_a_long_body_holds_nothing_up() -> None:
     ("script", "reason"),
     [
         ("raise SystemExit(3)", "exit code 3"),
+        (
+            "print('a'); raise SystemExit('no route\\x1b\\n\\n')",
+            "exit code 1: no route?",
+        ),
+        ("print('x' * 9999); exit('last')", "exit code 1: last"),
+        ("exit('x' * 500)", f"exit code 1: {'x' * 200}"),
         ("import os; os.kill(os.getpid(), 37)", "ended by signal 37"),
         ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
     ],

@@ -23,6 +23,7 @@ from monitor.text import printable
 logger = logging.getLogger(__name__)
 
 MAX_OUTPUT = 4096
+MAX_LAST_LINE = 200
 MAX_AT_ONCE = 4
 POLL_SECONDS = 0.02
 END_SECONDS = subreaper.TERMINATE_SECONDS + subreaper.KILL_SECONDS + 0.6
@@ -38,8 +39,9 @@ class Command:
     """Runs a program without a shell, one at a time.
 
     The alert is on its stdin as JSON, and its facts in variables SOUND_MONITOR_LABEL
-    and so on.  Exit code 0 is a delivery; anything else is tried again later.  Its
-    output goes to the log.  What it leaves running when it ends goes on.
+    and so on.  Exit code 0 is a delivery; anything else is tried again later, and the
+    last line of its output is the reason.  Its output goes to the log.  What it leaves
+    running when it ends goes on.
     """
 
     def __init__(
@@ -105,9 +107,10 @@ class Command:
                 ended = self._wait(process, given, output, deadline)
         self._log(alert, output)
         if not ended:
-            return Retry(f"killed after {self._settings.total_seconds:g} s")
+            reason = f"killed after {self._settings.total_seconds:g} s"
+            return Retry(f"{reason}{output.last_words}")
         if process.returncode:
-            return Retry(_ending(process.returncode))
+            return Retry(f"{_ending(process.returncode)}{output.last_words}")
         return Delivered("exit code 0")
 
     def _wait(
@@ -172,26 +175,38 @@ class _Input:
 
 
 class _Output:
-    """The output of a program: its beginning is kept, the rest is read and counted."""
+    """The output of a program: begin and end are kept, the rest is read and counted."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._beginning = b""
+        self._beginning = self._end = b""
         self._left_out = 0
 
     def read(self) -> None:
         while chunk := self._stream.read(65_536):
             taken = chunk[: MAX_OUTPUT - len(self._beginning)]
             self._beginning += taken
+            self._end = (self._end + chunk)[-MAX_OUTPUT:]
             self._left_out += len(chunk) - len(taken)
             if len(chunk) < 4096:
                 return
 
     def lines(self) -> list[str]:
-        lines = self._beginning.decode("utf-8", "replace").splitlines()
+        lines = _lines(self._beginning)
         if self._left_out:
             lines.append(f"({self._left_out} bytes more)")
-        return [printable(line) for line in lines if line.strip()]
+        return lines
+
+    @property
+    def last_words(self) -> str:
+        """Its last line as the end of a sentence; empty: it said nothing."""
+        lines = _lines(self._end)
+        return f": {lines[-1].strip()[:MAX_LAST_LINE]}" if lines else ""
+
+
+def _lines(text: bytes) -> list[str]:
+    lines = text.decode("utf-8", "replace").splitlines()
+    return [printable(line) for line in lines if line.strip()]
 
 
 def _ending(code: int) -> str:
