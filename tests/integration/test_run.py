@@ -45,11 +45,11 @@ def test_a_killed_command_is_started_again_after_a_gap(tmp_path, siren_command):
     with RunningMonitor(tmp_path, "--input", siren_command) as monitor:
         began = monitor.wait_for_line("siren  began")
         os.kill(children(monitor.process.pid)[0], signal.SIGKILL)
-        monitor.wait_until(lambda it: it.records("gap"), 5)
         seen = monitor.wait_until(
             lambda it: sum("listening" in line for line in it.lines) == 2, 5
         )
         assert seen - began < 5
+        monitor.wait_until(lambda it: it.records("gap"), 15)
         assert monitor.stop()[0] == 0
         assert [gap["end_reason"] for gap in monitor.records("gap")] == ["ended"]
         ended = [event["end_reason"] for event in monitor.records("event")]

@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Iterable
+from datetime import UTC
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +14,17 @@ from monitor.model.classifier import Classifier
 from monitor.records import Gap, GapReason, Health, ScoreFrame
 from monitor.runtime.gaps import LONGEST_SECONDS, NEAR_SECONDS
 from monitor.runtime.worker import Worker
-from monitor.sinks.sink import MemorySink
+from monitor.sinks.sink import MemorySink, Sink
+from monitor.sinks.store.day_report import report_day
+from monitor.sinks.store.queries import open_to_read
+from monitor.sinks.store.selection import Selection
 from monitor.statistics import FRESH_SECONDS, SourceStatistics
 from tests.runtime.test_pipeline import make_pipeline
 from tests.support.clock import FakeClock
 from tests.support.models import stored_model
 from tests.support.signals import noise
 from tests.support.simulation import make_parts, source_input
+from tests.support.store import make_store
 
 RATE = 44_100
 NOISE = noise(60.0, 0.2)
@@ -37,7 +43,8 @@ class Street:
         self.timeline = Timeline("street", RATE, 30.0)
         self.sink = MemorySink()
         street = source_input(self.timeline, SampleClock(self.clock, RATE), live=True)
-        parts = make_parts(make_pipeline(classifier), {"street": street}, [self.sink])
+        self.sinks: list[Sink] = [self.sink]
+        parts = make_parts(make_pipeline(classifier), {"street": street}, self.sinks)
         self.worker = Worker(parts, wakeup=threading.Event(), clock=self.clock)
         self.timeline.open(1)
         self.timeline.state("listening", "test signal")
@@ -92,6 +99,27 @@ class Street:
 @pytest.fixture
 def street(classifier: Classifier) -> Street:
     return Street(classifier)
+
+
+@pytest.mark.parametrize("every", [3.9, 5.1, 20.0])
+def test_the_report_of_a_day_counts_the_same(
+    street: Street, tmp_path: Path, every: float
+) -> None:
+    path, day = tmp_path / "monitor.db", street.clock.utc()
+    street.sinks.append(make_store(path, clock=street.clock))
+    while street.timeline.stop < 120 * RATE:
+        street.hears(every - 0.12)
+        street.loses(0.12)
+    covered = street.covered * street.timeline.stop / RATE
+    street.end()
+    with open_to_read(path) as reader:
+        now = street.clock.utc()
+        report = report_day(reader, Selection(day.date(), day.date(), now, UTC))
+    found = report.sources["street"]
+    assert found.listened_seconds == pytest.approx(covered, abs=0.1)
+    passed = (now - day).total_seconds()
+    lost = sum(found.lost_seconds.values())
+    assert passed - lost == pytest.approx(covered, abs=0.02 * passed + 4)
 
 
 @pytest.mark.parametrize("every", [2.0, 3.9, 4.3, 4.7, 5.1, 8.0, 20.0])

@@ -27,8 +27,9 @@ from monitor.runtime.drills.plan import (
 
 LISTEN_SECONDS = 25.0
 RECOVER_SECONDS = 20.0
-UNDISTURBED_SECONDS = 3.0
-"""A source that was captured for this long is reopened without delay."""
+UNDISTURBED_SECONDS = 6.0
+"""A source that was captured for this long is reopened without delay, and has been
+analysed: two outages without a window between them would be one gap."""
 
 TOLERANCE_SECONDS = 1.0
 """Largest difference between a gap and the time without capture."""

@@ -9,7 +9,7 @@ from datetime import date, datetime, tzinfo
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.store.level_figures import of_one_kind
 from monitor.sinks.store.level_hours import LevelHour, by_source, joined
-from monitor.sinks.store.listened import OFF, missed_times
+from monitor.sinks.store.listened import OFF, missed_times, scored_seconds
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import is_going_on
 from monitor.sinks.store.selection import HOUR, Selection, hours_of
@@ -23,7 +23,8 @@ class SourceDay:
     """Capture and level of one source."""
 
     listened_seconds: float = 0.0
-    """Seconds whose level was measured."""
+    """Seconds that were analysed; or whose level was measured, once the scores are
+    deleted."""
 
     gaps: int = 0
     lost_seconds: dict[str, float] = field(default_factory=dict)
@@ -88,8 +89,11 @@ def report_day(reader: Reader, selection: Selection) -> DayReport:
     hours = dict(hours_of(day, zone))
     found = reader.level_hours(min(hours), max(hours) + HOUR, percentiles=False)
     # Others than those hours are of another program.
-    for source, rows in by_source(it for it in found if it.start in hours).items():
-        _add_levels(sources[source], rows, hours)
+    for name, rows in by_source(it for it in found if it.start in hours).items():
+        _add_levels(sources[name], rows, hours)
+    for name, seconds in scored_seconds(reader, *bounds).items():
+        source = sources[name]
+        source.listened_seconds = max(source.listened_seconds, seconds)
     for each in missed_times(reader, (), *bounds, selection.now, selection.silent):
         if each.reason != OFF:
             lost = sources[each.source].lost_seconds

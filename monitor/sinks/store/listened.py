@@ -1,13 +1,15 @@
 """The time that was listened to: runs of the monitor, without gaps of the sources."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.records import Gap, Timed
+from monitor.sinks.store.frame_rows import MAX_ROW_MS
 from monitor.sinks.store.queries import Reader
-from monitor.sinks.store.records import moment_of, read_rows
+from monitor.sinks.store.records import moment_of, read_rows, text_of, to_ms
 
 OFF = "off"
 """The reason of a time in which the monitor did not run; others are those of gaps."""
@@ -18,6 +20,11 @@ FRESH = timedelta(minutes=1)
 _RUNS = """
 SELECT started_ms, coalesce(ended_ms, max(seen_ms, started_ms)), ended_ms IS NULL
 FROM sessions ORDER BY started_ms
+"""
+
+_SCORED = """
+SELECT source_name, start_ms, end_ms FROM scores_read
+WHERE start_ms > :since - :longest AND start_ms < :until ORDER BY start_ms
 """
 
 ADJOINING = timedelta(seconds=2)
@@ -66,6 +73,23 @@ def read_runs(reader: Reader, now: datetime, *, is_running: bool) -> list[Run]:
 
 def _read_run(row: sqlite3.Row) -> tuple[datetime, datetime, bool]:
     return moment_of(row[0]), moment_of(row[1]), bool(row[2])
+
+
+def scored_seconds(reader: Reader, start: datetime, end: datetime) -> dict[str, float]:
+    """Return by source the seconds of a time range that stored scores cover."""
+    since, until = to_ms(start), to_ms(end)
+    values = {"since": since, "until": until, "longest": MAX_ROW_MS}
+    reached: dict[str, int] = {}
+    found: Counter[str] = Counter()
+    for source, began, ended in read_rows(reader.execute(_SCORED, values), _read_span):
+        first = max(began, reached.get(source, since))
+        found[source] += max(0, min(ended, until) - first)
+        reached[source] = max(first, ended)
+    return {source: covered / 1000 for source, covered in found.items()}
+
+
+def _read_span(row: sqlite3.Row) -> tuple[str, int, int]:
+    return text_of(row[0]), to_ms(moment_of(row[1])), to_ms(moment_of(row[2]))
 
 
 def missed_times(
