@@ -3,15 +3,18 @@
 import getpass
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from monitor.commands.arguments import ConfigOption, flag, option
 from monitor.errors import ConfigError, UsageError
+from monitor.extras import require_extra
 
 if TYPE_CHECKING:
     from monitor.commands.configuration import Configuration
     from monitor.config.config import Config
+    from monitor.web.app import WebApp
     from monitor.web.context import WebContext
 
 HELP = """Serve the web page of the monitor that runs with this configuration.
@@ -20,11 +23,16 @@ The page shows what the monitor hears now and what it has heard; its settings
 are in the section `web`.  It needs the extra `web`.  Without a password it
 answers on this machine only.  The monitor need not run.
 
+With --fleet it shows what `sound-monitor collect` has stored of many monitors:
+the deaf ones first, their events, days, clocks and missing records.  This
+needs the extra `fleet`.
+
 Examples:
   sound-monitor web                          http://127.0.0.1:8480
   sound-monitor web --set-password           asks for it twice
   sound-monitor web --set-password --viewer  for people who only look
   sound-monitor web --listen 0.0.0.0:8480    once there is a password
+  sound-monitor web --fleet postgresql:///fleet
 """
 
 SERVICE_STATE = Path("/var/lib/sound-monitor")
@@ -36,6 +44,12 @@ def web(
     listen: Annotated[
         str | None,
         option("ADDRESS", "Address and port, instead of web.listen.", "--listen"),
+    ] = None,
+    fleet: Annotated[
+        str | None,
+        option(
+            "DATABASE", "Show this database of a collector; see `collect`.", "--fleet"
+        ),
     ] = None,
     set_password: Annotated[
         bool,
@@ -59,20 +73,44 @@ def web(
     if set_password:
         return _set_password(settings, folder, is_viewer=viewer)
     check_page(settings, folder)
+    if fleet is not None:
+        require_extra("fleet", "psycopg", "--fleet")
     log_to_stderr()
-    return _serve(configuration, settings, folder)
+    if fleet is not None:
+        return _serve(settings, lambda: _fleet_app(settings, folder, fleet))
+    from monitor.web.app import build_app
+
+    context = current_context(configuration, settings, folder)
+    return _serve(settings, lambda: build_app(context))
 
 
-def _serve(configuration: "Configuration", settings: "Config", folder: Path) -> int:
+def _fleet_app(settings: "Config", folder: Path, fleet: str) -> "WebApp":
+    from monitor import __version__
+    from monitor.web.fleet.app import build_fleet_app
+    from monitor.web.fleet.context import FleetContext
+
+    context = FleetContext(
+        config=settings,
+        state_dir=folder,
+        database=None,
+        clips=None,
+        sockets=(),
+        version=__version__,
+        fleet=fleet,
+    )
+    with context.reading_fleet() as reader:  # what cannot work is said now
+        reader.facts()
+    return build_fleet_app(context)
+
+
+def _serve(settings: "Config", build: "Callable[[], WebApp]") -> int:
     from monitor.__main__ import INTERRUPTED
     from monitor.memory import share_heap
-    from monitor.web.app import build_app
     from monitor.web.server import listen, serve
 
     share_heap()
     listener = listen(*settings.web.address)
-    app = build_app(current_context(configuration, settings, folder))
-    return INTERRUPTED if serve(app, listener) else 0
+    return INTERRUPTED if serve(build(), listener) else 0
 
 
 def check_page(settings: "Config", folder: Path) -> None:
@@ -81,7 +119,6 @@ def check_page(settings: "Config", folder: Path) -> None:
     Raises:
         UsageError: An extra or a password is missing, or a password file is damaged.
     """
-    from monitor.extras import require_extra
     from monitor.web.passwords import PasswordFiles, needs_password
 
     for module in ("starlette", "uvicorn", "jinja2"):

@@ -1,7 +1,7 @@
 """The web application: its pages and files, put together."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -31,6 +31,8 @@ from monitor.web.passwords import PasswordFiles
 from monitor.web.rendering import (
     FOLDER,
     LANGUAGES,
+    NAVIGATION,
+    Navigation,
     language_of,
     render,
     strings_json,
@@ -47,20 +49,35 @@ PAGES = (now, events, history, diary, thresholds, alerts, system, access)
 class WebApp:
     """The application behind its guard, as a server calls it."""
 
-    def __init__(self, context: WebContext) -> None:
-        """Build the pages of a monitor.
+    def __init__(
+        self,
+        context: WebContext,
+        routes: Sequence[BaseRoute],
+        navigation: Navigation = NAVIGATION,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Put pages together.
+
+        Args:
+            context: What they show.
+            routes: Their addresses.
+            navigation: Those that every page leads to.
+            close: Ends the answers that would never end, when the server stops.
 
         Raises:
             UsageError: A file of passwords is damaged.
         """
-        self._context = context
-        settings = context.config.web
-        self.live = live.LiveFeed(context.sockets, settings.max_viewers)
+        self._context, self._close = context, close
         self.guard = Guard(
-            _pages(context, self.live),
+            _starlette(context, routes, navigation, self.close),
             PasswordFiles(context.password_files),
-            settings,
+            context.config.web,
         )
+
+    async def close(self) -> None:
+        """End the answers that would never end by themselves."""
+        if self._close is not None:
+            await self._close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -72,17 +89,25 @@ COMPRESSED = Middleware(GZipMiddleware)
 
 
 def build_app(context: WebContext) -> WebApp:
-    """Build the application of a monitor."""
-    return WebApp(context)
+    """Build the application of a monitor.
+
+    Raises:
+        UsageError: A file of passwords is damaged.
+    """
+    feed = live.LiveFeed(context.sockets, context.config.web.max_viewers)
+    routes = [route for page in PAGES for route in page.routes(context)]
+    routes += [*live.routes(feed), *commands.routes(context)]
+    return WebApp(context, routes, close=feed.close)
 
 
-def _pages(context: WebContext, feed: live.LiveFeed) -> Starlette:
-    routes: list[BaseRoute] = [
-        route for page in PAGES for route in page.routes(context)
-    ]
-    routes += [
-        *live.routes(feed),
-        *commands.routes(context),
+def _starlette(
+    context: WebContext,
+    routes: Sequence[BaseRoute],
+    navigation: Navigation,
+    close: Callable[[], Awaitable[None]],
+) -> Starlette:
+    """Add what every page needs."""
+    shared: list[BaseRoute] = [
         # Only what holds no secret is compressed: the size of a page tells nothing.
         Route("/strings/{language}.json", _strings, middleware=[COMPRESSED]),
         Mount(
@@ -95,10 +120,10 @@ def _pages(context: WebContext, feed: live.LiveFeed) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        await feed.close()
+        await close()
 
     app = Starlette(
-        routes=routes,
+        routes=[*routes, *shared],
         lifespan=lifespan,
         exception_handlers={
             HTTPException: _refused,
@@ -108,6 +133,7 @@ def _pages(context: WebContext, feed: live.LiveFeed) -> Starlette:
     )
     app.state.context = context
     app.state.language = context.config.web.language
+    app.state.navigation = navigation
     return app
 
 

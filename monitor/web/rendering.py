@@ -28,7 +28,9 @@ FOLDER = Path(str(files("monitor"))) / "web"
 LANGUAGES = ("en", "de")
 LANGUAGE_COOKIE = "language"
 
-NAVIGATION = (
+Navigation = Sequence[tuple[str, str]]
+
+NAVIGATION: Navigation = (
     ("now", "/"),
     ("events", "/events"),
     ("day", "/day"),
@@ -37,7 +39,7 @@ NAVIGATION = (
     ("alerts", "/alerts"),
     ("system", "/system"),
 )
-"""Name and path of each page, in the order of the navigation."""
+"""Name and path of each page of a monitor, in the order of the navigation."""
 
 PAGES_IN_THE_BAR = 4
 """On a phone the others are behind "More"."""
@@ -254,7 +256,7 @@ def render(
             token=getattr(request.state, "token", ""),
             role=getattr(request.state, "role", "owner"),
             has_password=getattr(request.state, "has_password", False),
-            navigation=NAVIGATION if signed_in else (),
+            navigation=request.app.state.navigation if signed_in else (),
             in_the_bar=PAGES_IN_THE_BAR,
             page=page,
             zone=device_zone(),

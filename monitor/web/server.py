@@ -210,7 +210,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, which would never end by themselves; then the rest."""
-        await self._web.live.close()
+        await self._web.close()
         await super().shutdown(sockets)
 
 

@@ -1,0 +1,1 @@
+"""The page of a fleet: what the collector has stored of many monitors."""

@@ -1,0 +1,64 @@
+"""Levels of a monitor by hour, from the rows of scores that it has published."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from math import log10
+
+from monitor.errors import StoreError
+from monitor.web.fleet.queries import Row
+
+HOUR_SECONDS = 3600.0
+LEAST_COVERAGE = 0.75
+"""Share of an hour that must be measured, as on the page Day of a monitor."""
+
+
+def hourly_levels(
+    rows: Sequence[Row],
+) -> Mapping[str, Sequence[tuple[int, float | None]]]:
+    """Return by source the LAeq of each hour of the place, in dB as it was published.
+
+    None: less than `LEAST_COVERAGE` of the hour was measured.  Damaged rows are left
+    out.
+    """
+    if not rows:
+        return {}
+    import numpy as np
+
+    from monitor.sinks.store.scores import ScoreRow
+
+    hours: dict[str, dict[datetime, list[float]]] = {}
+    """By source and hour: energy, and seconds that were measured."""
+
+    for row in rows:
+        found = ScoreRow(
+            session="",
+            source=row["source"],
+            start=row["started"],
+            end=row["ended"],
+            start_sample=row["start_sample"],
+            window_samples=row["window_samples"],
+            hop_samples=row["hop_samples"],
+            frame_count=row["frames"],
+            format=row["format"],
+            data=bytes(row["data"]),
+        )
+        try:
+            levels = found.arrays().levels[:, 2]
+        except StoreError:
+            continue
+        measured = levels[np.isfinite(levels)]
+        hour = row["started"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        seconds = row["hop_samples"] / row["sample_rate"]
+        sums = hours.setdefault(row["source"], {}).setdefault(hour, [0.0, 0.0])
+        sums[0] += float(np.sum(10 ** (measured / 10))) * seconds
+        sums[1] += len(measured) * seconds
+    return {
+        source: [(hour.astimezone().hour, _level(*sums[hour])) for hour in sorted(sums)]
+        for source, sums in sorted(hours.items())
+    }
+
+
+def _level(energy: float, seconds: float) -> float | None:
+    if energy <= 0 or seconds < LEAST_COVERAGE * HOUR_SECONDS:
+        return None
+    return 10 * log10(energy / seconds)

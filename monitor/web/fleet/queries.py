@@ -1,0 +1,227 @@
+"""Queries of the fleet's database, PostgreSQL, as its collector fills it.
+
+Times are UTC.  Every query is bounded by days or by a number of rows, so that a page
+costs the same in a large fleet as in a small one, but for one row a monitor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import dict_row
+
+Row = Mapping[str, Any]
+
+PAGE_EVENTS = 50
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
+"""Range of the times that a collector stores."""
+
+LONGEST = timedelta(days=1)
+"""Sounds that began longer ago than this, and still go on, are not looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFilters:
+    """The events of a list; what is empty or None chooses all."""
+
+    label: str = ""
+    monitor: str = ""
+    site: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    min_score: float | None = None
+
+
+_EVENTS: LiteralString = """
+SELECT monitor, id, label, source, started, ended, at, peak_score, laeq_db, end_reason,
+    model, level_offset_db, top
+FROM {table} AS each
+WHERE at >= %(since)s AND at < %(until)s
+    AND (%(before)s::timestamptz IS NULL OR (at, monitor, id)
+        < (%(before)s::timestamptz, %(before_monitor)s::text, %(before_id)s::text))
+    AND (%(label)s = '' OR label = %(label)s)
+    AND (%(monitor)s = '' OR monitor = %(monitor)s)
+    AND (%(site)s = '' OR monitor IN
+        (SELECT monitor FROM monitors WHERE site = %(site)s))
+    AND (%(min_score)s::double precision IS NULL OR peak_score >= %(min_score)s)
+ORDER BY at DESC, monitor DESC, id DESC LIMIT %(limit)s
+"""
+
+_HOURS: LiteralString = """
+SELECT label, extract(hour FROM started AT TIME ZONE %(zone)s)::integer AS hour,
+    count(*) AS events, sum(extract(epoch FROM ended - started))::double precision
+        AS seconds
+FROM events
+WHERE at >= %(since)s AND at < %(until)s AND started IS NOT NULL
+    AND (%(monitor)s = '' OR monitor = %(monitor)s)
+    AND (%(site)s = '' OR monitor IN
+        (SELECT monitor FROM monitors WHERE site = %(site)s))
+GROUP BY 1, 2
+"""
+
+_BY_MONITOR: LiteralString = """
+SELECT monitors.monitor, monitors.site,
+    coalesce(heard.events, 0) AS events, heard.labels,
+    coalesce(lost.seconds, 0) AS lost_seconds
+FROM monitors
+LEFT JOIN LATERAL (
+    SELECT sum(count)::bigint AS events,
+        array_agg(label ORDER BY count DESC, label) AS labels
+    FROM (
+        SELECT label, count(*) AS count FROM events
+        WHERE at >= %(since)s AND at < %(until)s AND monitor = monitors.monitor
+        GROUP BY label ORDER BY count DESC, label LIMIT 3
+    ) AS most
+) AS heard ON true
+LEFT JOIN LATERAL (
+    SELECT sum(coalesce(left_out_seconds, extract(epoch FROM
+        least(ended, %(until)s) - greatest(started, %(since)s))))::double precision
+        AS seconds
+    FROM gaps
+    WHERE at >= %(since)s - interval '1 day' AND at < %(until)s
+        AND ended > %(since)s AND monitor = monitors.monitor
+) AS lost ON true
+WHERE (%(monitor)s = '' OR monitors.monitor = %(monitor)s)
+    AND (%(site)s = '' OR site = %(site)s)
+ORDER BY events DESC, monitors.monitor
+"""
+
+_LEVELS: LiteralString = """
+SELECT source, started, ended, start_sample, window_samples, hop_samples, frames,
+    format, data, sample_rate
+FROM scores JOIN sessions USING (monitor, session)
+WHERE monitor = %(monitor)s AND scores.at >= %(since)s AND scores.at < %(until)s
+ORDER BY source, scores.started
+"""
+
+
+class FleetReader:
+    """Reads the fleet's database.  Used by one thread."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        """Read by a connection, which stays open."""
+        self._connection = connection
+
+    def monitors(self, site: str = "") -> list[Row]:
+        """Return the monitors, deaf ones first, those that are deaf longest."""
+        return self._rows(
+            "SELECT * FROM fleet WHERE %(site)s = '' OR site = %(site)s "
+            "ORDER BY deaf IS NULL, deaf_since, monitor",
+            site=site,
+        )
+
+    def sites(self) -> list[str]:
+        """Return the names of all sites."""
+        found = self._rows(
+            "SELECT DISTINCT site FROM monitors WHERE site IS NOT NULL ORDER BY site"
+        )
+        return [row["site"] for row in found]
+
+    def names(self) -> list[str]:
+        """Return the ids of all monitors."""
+        found = self._rows("SELECT monitor FROM monitors ORDER BY monitor")
+        return [row["monitor"] for row in found]
+
+    def labels(self, since: datetime) -> list[str]:
+        """Return the labels of the events since then."""
+        query: LiteralString = (
+            "SELECT DISTINCT label FROM events WHERE at >= %(since)s ORDER BY label"
+        )
+        return [row["label"] for row in self._rows(query, since=since)]
+
+    def events(
+        self,
+        filters: FleetFilters,
+        before: tuple[datetime, str, str] | None,
+        now: datetime,
+    ) -> tuple[list[Row], bool]:
+        """Return events, and sounds that go on, the newest first; and if more follow.
+
+        Args:
+            filters: The events of the list.
+            before: Time, monitor and id of the event before which the list begins.
+            now: The time now.
+        """
+        since, until = filters.since or EARLIEST, filters.until or LATEST
+        if before is not None:  # so that later days are not looked at
+            until = min(until, before[0] + timedelta(microseconds=1))
+        values = {
+            "label": filters.label,
+            "monitor": filters.monitor,
+            "site": filters.site,
+            "since": since,
+            "until": until,
+            "min_score": filters.min_score,
+            "before": before and before[0],
+            "before_monitor": before and before[1],
+            "before_id": before and before[2],
+            "limit": PAGE_EVENTS + 1,
+        }
+        # Each is cut on its own: the union of whole tables would be sorted.
+        found = self._rows(_EVENTS.replace("{table}", "events"), **values)
+        recent = {**values, "since": max(since, now - LONGEST)}
+        found += self._rows(_EVENTS.replace("{table}", "going_on"), **recent)
+        found.sort(key=lambda it: (it["at"], it["monitor"], it["id"]), reverse=True)
+        return found[:PAGE_EVENTS], len(found) > PAGE_EVENTS
+
+    def label_hours(
+        self, since: datetime, until: datetime, monitor: str, site: str, zone: str
+    ) -> list[Row]:
+        """Return number and seconds of the events by label and hour of the place."""
+        return self._rows(
+            _HOURS, since=since, until=until, monitor=monitor, site=site, zone=zone
+        )
+
+    def day_of_monitors(
+        self, since: datetime, until: datetime, monitor: str, site: str
+    ) -> list[Row]:
+        """Return the number of events, the labels and the lost time by monitor."""
+        return self._rows(
+            _BY_MONITOR, since=since, until=until, monitor=monitor, site=site
+        )
+
+    def level_rows(self, since: datetime, until: datetime, monitor: str) -> list[Row]:
+        """Return the rows of scores and levels of a monitor."""
+        return self._rows(_LEVELS, since=since, until=until, monitor=monitor)
+
+    def event_counts(self, since: datetime) -> dict[str, int]:
+        """Return the number of events since then by monitor."""
+        query: LiteralString = (
+            "SELECT monitor, count(*) AS events FROM events "
+            "WHERE at >= %(since)s GROUP BY monitor"
+        )
+        return {row["monitor"]: row["events"] for row in self._rows(query, since=since)}
+
+    def versions(self) -> list[Row]:
+        """Return what runs where: version, model and bundle with their number."""
+        return self._rows(
+            "SELECT version, model, bundle, count(*) AS monitors, min(monitor) AS one "
+            "FROM monitors GROUP BY version, model, bundle ORDER BY monitors DESC"
+        )
+
+    def holes(self) -> list[Row]:
+        """Return the newest hundred ranges of records that are missing."""
+        return self._rows(
+            "SELECT monitor, first, last, missing.since, asked, given_up "
+            "FROM missing JOIN streams ON streams.id = missing.stream "
+            "WHERE filled IS NULL ORDER BY missing.since DESC LIMIT 100"
+        )
+
+    def refused(self) -> list[Row]:
+        """Return the messages that were refused, by monitor and reason."""
+        return self._rows("SELECT * FROM refused ORDER BY last DESC LIMIT 100")
+
+    def facts(self) -> Row:
+        """Return size and version of the database, and the newest arrival."""
+        (row,) = self._rows(
+            "SELECT pg_database_size(current_database()) AS bytes, "
+            "current_setting('server_version') AS version, "
+            "(SELECT max(heard) FROM streams) AS heard, now() AS now"
+        )
+        return row
+
+    def _rows(self, query: LiteralString, **values: object) -> list[Row]:
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return list(cursor.execute(query, values))
