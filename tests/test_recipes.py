@@ -27,8 +27,8 @@ needs_promtool = pytest.mark.skipif(
 )
 
 
-def dashboard() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RECIPES / "grafana-dashboard.json").read_text())
+def dashboard(name: str = "grafana-dashboard.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RECIPES / name).read_text())
     return found
 
 
@@ -104,12 +104,16 @@ def test_promtool_takes_rules_and_configuration_and_the_rules_fire() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_panels_of_the_dashboard_are_apart_and_have_what_grafana_reads() -> None:
-    board = dashboard()
+@pytest.mark.parametrize("name", ["grafana-dashboard.json", "fleet-dashboard.json"])
+def test_the_panels_of_a_dashboard_are_apart_and_have_what_grafana_reads(
+    name: str,
+) -> None:
+    board = dashboard(name)
     assert {"uid", "title", "schemaVersion", "panels", "templating"} <= set(board)
     assert not {"id", "gnetId"} & set(board), "those of one Grafana"
     variables = {variable["name"] for variable in board["templating"]["list"]}
-    assert set(re.findall(r"\$\{?(\w+)", json.dumps(board))) - {"__all"} == variables
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(board)))
+    assert used - {"__all", "__timeFilter"} == variables
     taken: dict[tuple[int, int], str] = {}
     for panel in board["panels"]:
         assert {"id", "type", "title", "datasource", "targets"} <= set(panel)

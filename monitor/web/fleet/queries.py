@@ -89,7 +89,7 @@ ORDER BY events DESC, monitors.monitor
 """
 
 _LEVELS: LiteralString = """
-SELECT source, started, ended, start_sample, window_samples, hop_samples, frames,
+SELECT source, scores.started, ended, start_sample, window_samples, hop_samples, frames,
     format, data, sample_rate
 FROM scores JOIN sessions USING (monitor, session)
 WHERE monitor = %(monitor)s AND scores.at >= %(since)s AND scores.at < %(until)s
