@@ -73,7 +73,7 @@ def collect(
     from monitor.extras import require_extra
 
     require_extra("fleet", "psycopg", "sound-monitor collect")
-    _check_database(database)
+    check_address(database, "--database")
     if status:
         return _status(database, as_json=as_json)
     if as_json:
@@ -91,8 +91,8 @@ def collect(
     return _collect(database, check_settings(FleetBroker, given, "collect"), keep)
 
 
-def _check_database(url: str) -> None:
-    """Check the address of the database.
+def check_address(url: str, name: str) -> None:
+    """Check the address of the database, which the option `name` gives.
 
     Raises:
         UsageError: It is none, or has a password, which everybody could read.
@@ -101,12 +101,12 @@ def _check_database(url: str) -> None:
         parts = urlsplit(url)
         has_password = parts.password is not None or "password" in parts.query
     except ValueError:
-        raise UsageError("--database: the address has a part that is none") from None
+        raise UsageError(f"{name}: the address has a part that is none") from None
     if parts.scheme not in ("postgresql", "postgres"):
-        raise UsageError("--database: must begin with postgresql://")
+        raise UsageError(f"{name}: must begin with postgresql://")
     if has_password:
         raise UsageError(
-            "--database: everybody can read a password in the address; put it into the "
+            f"{name}: everybody can read a password in the address; put it into the "
             "file that PGPASSFILE names, or into PGPASSWORD"
         )
 

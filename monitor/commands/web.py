@@ -23,7 +23,7 @@ The page shows what the monitor hears now and what it has heard; its settings
 are in the section `web`.  It needs the extra `web`.  Without a password it
 answers on this machine only.  The monitor need not run.
 
-With --fleet it shows what `sound-monitor collect` has stored of many monitors:
+With --fleet it shows what `sound-monitor collect` has stored: many monitors,
 the deaf ones first, their events, days, clocks and missing records.  This
 needs the extra `fleet`.
 
@@ -47,9 +47,7 @@ def web(
     ] = None,
     fleet: Annotated[
         str | None,
-        option(
-            "DATABASE", "Show this database of a collector; see `collect`.", "--fleet"
-        ),
+        option("URL", "Show this database of a collector; see `collect`.", "--fleet"),
     ] = None,
     set_password: Annotated[
         bool,
@@ -74,7 +72,10 @@ def web(
         return _set_password(settings, folder, is_viewer=viewer)
     check_page(settings, folder)
     if fleet is not None:
+        from monitor.commands.collect import check_address
+
         require_extra("fleet", "psycopg", "--fleet")
+        check_address(fleet, "--fleet")
     log_to_stderr()
     if fleet is not None:
         return _serve(settings, lambda: _fleet_app(settings, folder, fleet))

@@ -51,6 +51,7 @@ def routes(context: FleetContext) -> list[Route]:
 
     return [
         page("/", "fleet_monitors.html", "monitors", _monitors),
+        page("/monitors", "fleet_monitors_list.html", "monitors", _monitors),
         page("/events", "fleet_events.html", "events", _events),
         page("/day", "fleet_day.html", "day", _day),
         page("/system", "fleet_system.html", "system", _system),
@@ -63,7 +64,9 @@ def _monitors(context: FleetContext, request: Request) -> dict[str, Any]:
     with context.reading_fleet() as reader:
         monitors, sites = reader.monitors(site), reader.sites()
         events = reader.event_counts(now - timedelta(days=1))
-    shares = [it["listened_24h"] for it in monitors if it["listened_24h"] is not None]
+    known = [it for it in monitors if it["listened_24h"] is not None]
+    sources = sum(max(1, it["sources"]) for it in known)
+    listened = sum(it["listened_24h"] * max(1, it["sources"]) for it in known)
     deaf = [it for it in monitors if it["deaf"]]
     since = [it["deaf_since"] for it in deaf if it["deaf_since"]]
     return {
@@ -73,7 +76,7 @@ def _monitors(context: FleetContext, request: Request) -> dict[str, Any]:
         "events": events,
         "deaf": deaf,
         "deaf_since": min(since).isoformat() if since else "",
-        "listened": sum(shares) / len(shares) if shares else None,
+        "listened": listened / sources if sources else None,
         "clock_seconds": CLOCK_SECONDS,
     }
 
@@ -91,7 +94,7 @@ def _events(context: FleetContext, request: Request) -> dict[str, Any]:
             since, until = map(local_text, (query.since, query.until))
             raise QueryError("order", since, until=until)
         filters = FleetFilters(
-            next(iter(query.labels), ""),
+            _text(request, "label"),
             filters.monitor,
             filters.site,
             query.since,
