@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from monitor.commands.configuration_file import (
     SYSTEM_FILE,
@@ -57,6 +58,9 @@ class Configuration:
     bundle: int | None = None
     """The bundle whose settings are in it; None: none is."""
 
+    bundle_sentence: str = ""
+    """The bundle and its faults, for people; empty: there is none."""
+
     bundle_fault: str = ""
     """Why the bundle is left out, a sentence; empty: it is not."""
 
@@ -69,12 +73,6 @@ class Configuration:
     def sentence(self) -> str:
         """The choice and its reason, for people."""
         return f"configuration: {self.path or 'the defaults'} ({self.reason})"
-
-    @property
-    def bundle_sentence(self) -> str:
-        """The bundle and its faults, for people; empty: there is none."""
-        used = "" if self.bundle is None else f"settings of bundle {self.bundle}"
-        return self.bundle_fault or used
 
     @property
     def overrides_sentence(self) -> str:
@@ -180,7 +178,8 @@ def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configu
     config = Config() if text is None else parse_config(text, str(path))
     state_dir = find_state_dir(config.state_dir, environ)
     digest = "" if text is None else text_digest(text)
-    config, bundle, bundle_fault = _with_bundle(config, state_dir, environ)
+    bundled = _with_bundle(config, state_dir, environ)
+    config = bundled.config
     if options := environ.get(OPTIONS):
         config = with_options(config, **json.loads(options))
     overrides, faults = _read_overrides(state_dir / OVERRIDES)
@@ -193,39 +192,48 @@ def _load(path: Path | None, reason: str, environ: Mapping[str, str]) -> Configu
         overrides,
         (*faults,),
         config,
-        bundle,
-        bundle_fault,
+        *bundled[1:],
     )
     return found._without_unfit(partial(merge, config))
 
 
+class _Bundled(NamedTuple):
+    """Settings with those of a bundle, and the facts of it; see `Configuration`."""
+
+    config: Config
+    bundle: int | None = None
+    sentence: str = ""
+    fault: str = ""
+
+
 def _with_bundle(
     config: Config, state_dir: Path, environ: Mapping[str, str]
-) -> tuple[Config, int | None, str]:
+) -> _Bundled:
     """Add the settings of the bundle that runs; one that is staged replaces it.
-
-    Returns:
-        The settings, the bundle that is in them, and why it is left out.
 
     Raises:
         ConfigError: The one that is staged does not fit.
     """
     if config.rollout.url is None:
-        return config, None, ""
+        return _Bundled(config)
     from monitor.runtime.rollout_state import STAGED, bundle_folder
 
     folder = bundle_folder(state_dir)
     if staged := environ.get(STAGED):
-        return folder.merged(config, int(staged)), int(staged), ""
+        return _Bundled(folder.merged(config, int(staged)), int(staged))
+    running = None
     try:
-        running = folder.read().running
+        state = folder.read()
+        running, sentence = state.running, state.sentence
         merged = config if running is None else folder.merged(config, running)
     except OSError as error:
-        return config, None, f"bundles cannot be read: {folder.path}: {error.strerror}"
+        fault = f"bundles cannot be read: {folder.path}: {error.strerror}"
+        return _Bundled(config, None, fault, fault)
     except ConfigError as error:
         why = "; ".join(str(error).splitlines())
-        return config, None, f"bundle {running} is left out: {why}"
-    return merged, running, ""
+        fault = f"bundle {running} is left out: {why}"
+        return _Bundled(config, None, fault, fault)
+    return _Bundled(merged, running, sentence)
 
 
 def _read_overrides(path: Path) -> tuple[Overrides, list[str]]:

@@ -117,7 +117,7 @@ def _print_details(status: Facts) -> None:
     )
     if status["overrides"] is not None:
         print_line(status["overrides"])
-    for line in _bundle(status["bundle"]):
+    for line in _rollout(status["rollout"]):
         print_line(line)
     if status["page"] is not None:
         print_line(f"web page: {status['page']}")
@@ -131,16 +131,15 @@ def _print_details(status: Facts) -> None:
         print_line(line)
 
 
-def _bundle(bundle: Facts | None) -> Iterator[str]:
-    if bundle is None:
+def _rollout(rollout: Facts | None) -> Iterator[str]:
+    if rollout is None:
         return
-    version, trial = bundle["version"], bundle["on_trial"]
-    used = "none yet" if version is None else f"{version}{', on trial' * trial}"
-    yield f"bundle: {used}"
-    for bad in bundle["bad"][-1:]:
+    trial = ", on trial" if rollout["on_trial"] else ""
+    yield f"bundle: {rollout['bundle'] or 'none'}{trial}"
+    for bad in rollout["bad"][-1:]:
         yield f"bundle {bad['version']} was rolled back: {bad['why']}"
-    if bundle["refused"] is not None:
-        yield bundle["refused"]
+    if rollout["refused"] is not None:
+        yield rollout["refused"]
 
 
 def _cells(source: Facts, units: WeightedUnits, now: datetime) -> dict[str, str]:

@@ -274,8 +274,9 @@ class Rollout(Sink):
         state, facts = self._state, self._context.facts
         self._fault = facts.bundle_fault
         refused = self._fault or self._refused
-        facts.bundle = {
-            "version": None if self._fault else state.running,
+        is_used = state.running is not None and not self._fault
+        facts.rollout = {
+            "bundle": str(state.running) if is_used else None,
             "on_trial": state.trial is not None,
             "newest": state.newest or None,
             "bad": [it.model_dump() for it in state.bad],

@@ -83,6 +83,17 @@ class RolloutState(Settings):
         """Return why a version was rolled back; None: it was not."""
         return next((it.why for it in self.bad if it.version == version), None)
 
+    @property
+    def sentence(self) -> str:
+        """The bundle that is used and the newest that is not, for people, or empty."""
+        parts = []
+        if self.running is not None:
+            trial = ", on trial" if self.trial is not None else ""
+            parts.append(f"settings of bundle {self.running}{trial}")
+        if why := self.why_bad(self.newest):
+            parts.append(f"bundle {self.newest} was rolled back: {why}")
+        return "; ".join(parts)
+
     def with_newest(self, version: int, digest: str, key: str) -> "RolloutState":
         """Return the state after a version was offered."""
         update = {"newest": version, "digest": digest, "key": key}

@@ -81,7 +81,7 @@ class DaemonFacts:
     page_fault: str = ""
     """Why that page has ended, a sentence; empty: it has not."""
 
-    bundle: Document | None = None
+    rollout: Document | None = None
     """The bundle that is used, and those that are not; None: there is no roll out."""
 
     bundle_fault: str = ""
@@ -166,7 +166,8 @@ class StatusTracker:
             "configuration": daemon.configuration,
             "configuration_digest": daemon.configuration_digest or None,
             "overrides": daemon.overrides or None,
-            "bundle": daemon.bundle,
+            "bundle": daemon.rollout and daemon.rollout["bundle"],
+            "rollout": daemon.rollout,
             "page": daemon.page or None,
             "statistics_age_seconds": rounded(age, 1),
             "sources": _sources(statistics, age, self._settings.weighted_units),

@@ -9,7 +9,7 @@ from monitor.commands.app import run_command_line
 from monitor.commands.configuration import load
 from monitor.config.bundle import BUNDLES
 from monitor.runtime.bundle_file import read_bundle
-from monitor.runtime.rollout_state import RolloutState, bundle_folder
+from monitor.runtime.rollout_state import BadBundle, RolloutState, bundle_folder
 from tests.support import ROOT
 from tests.support.bundles import made, public
 
@@ -132,7 +132,15 @@ def test_every_command_has_the_settings_of_the_bundle(
     assert (detection.sensitivity, detection.level_gate_dbfs) == (0.9, -60)
     assert found.bundle == 3
     assert run_command_line(["check", "--config", str(monitor.path)]) == 0
-    assert "note: settings of bundle 3" in capsys.readouterr().out
+    assert "note: settings of bundle 3\n" in capsys.readouterr().out
+    bad = (BadBundle(version=4, why="overload"),)
+    bundle_folder(monitor.state).write(RolloutState(running=3, newest=4, bad=bad))
+    assert run_command_line(["check", "--json", "--config", str(monitor.path)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["bundle"] == 3
+    assert printed["notes"] == [
+        "settings of bundle 3; bundle 4 was rolled back: overload"
+    ]
 
 
 def test_a_bundle_that_no_longer_fits_is_left_out_and_said(tmp_path: Path) -> None:

@@ -55,9 +55,10 @@ class Fleet:
 
     def wait(self, version: int | None, *, on_trial: bool = False) -> None:
         def holds(_: RunningMonitor) -> bool:
-            bundle = self.status.get("bundle") or {}
-            return (bundle.get("version"), bundle.get("on_trial")) == (
-                version,
+            status = self.status
+            rollout = status.get("rollout")  # none during the start, or a reload
+            return rollout is not None and (status["bundle"], rollout["on_trial"]) == (
+                version and str(version),
                 on_trial,
             )
 
@@ -103,7 +104,7 @@ def test_a_bundle_with_which_the_self_test_fails_is_rolled_back(fleet: Fleet) ->
         fleet.monitor.wait_until(
             lambda _: fleet.status["reload"]["detail"].startswith("thresholds"), SECONDS
         )
-        (bad,) = fleet.status["bundle"]["bad"]
+        (bad,) = fleet.status["rollout"]["bad"]
         monitor.wait_until(
             lambda it: any(r["kind"] == "rollout" for r in it.records("health")),
             SECONDS,
@@ -137,7 +138,7 @@ def test_a_model_that_computes_other_numbers_never_runs(fleet: Fleet) -> None:
     with fleet.running() as monitor:
         fleet.offer(1, {"model": "bundle"}, bytes(spoiled))
         fleet.wait_for_log("bundle 1 does not fit here")
-        assert fleet.status["bundle"]["version"] is None
+        assert fleet.status["bundle"] is None
         assert fleet.status["reload"] is None
         fleet.offer(2, {"detection": {"labels": {"gun_shot": {"smoothing_hops": 100}}}})
         fleet.wait_for_log("bundle 2 does not fit here")

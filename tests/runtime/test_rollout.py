@@ -97,8 +97,8 @@ class Fleet:
 
     @property
     def shown(self) -> dict[str, Any]:
-        assert self.facts.bundle is not None
-        return self.facts.bundle
+        assert self.facts.rollout is not None
+        return self.facts.rollout
 
     @property
     def health(self) -> list[tuple[str, str, str]]:
@@ -116,15 +116,15 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 def test_a_bundle_is_checked_loaded_watched_and_kept(fleet: Fleet) -> None:
-    assert fleet.shown["version"] is None
+    assert fleet.shown["bundle"] is None
     fleet.tried(1)
     assert (fleet.checked, fleet.reloads) == ([1], 1)
-    assert (fleet.shown["version"], fleet.shown["on_trial"]) == (1, True)
+    assert (fleet.shown["bundle"], fleet.shown["on_trial"]) == ("1", True)
     fleet.step(1.0)
     fleet.step(WATCH_SECONDS - 1)
     assert fleet.shown["on_trial"]
     fleet.step(1.0)
-    assert (fleet.shown["version"], fleet.shown["on_trial"]) == (1, False)
+    assert (fleet.shown["bundle"], fleet.shown["on_trial"]) == ("1", False)
     assert (fleet.shown["bad"], fleet.reloads, fleet.health) == ([], 1, [])
 
 
@@ -147,7 +147,7 @@ def test_a_new_problem_rolls_back_for_ever(fleet: Fleet, kind: HealthKind) -> No
     fleet.step(1.0)
     fleet.see((kind, "yard"))
     fleet.step(1.0)
-    assert fleet.shown["version"] == 1
+    assert fleet.shown["bundle"] == "1"
     assert fleet.reloads == 3
     (bad,) = fleet.shown["bad"]
     assert bad["version"] == 2
@@ -161,10 +161,10 @@ def test_a_new_problem_rolls_back_for_ever(fleet: Fleet, kind: HealthKind) -> No
     fleet.step()
     fleet.offer(2, share=0.5)
     fleet.step()
-    assert (fleet.checked, fleet.shown["version"]) == ([1, 2], 1)
+    assert (fleet.checked, fleet.shown["bundle"]) == ([1, 2], "1")
     fleet.offer(3)
     fleet.step()
-    assert (fleet.checked, fleet.shown["version"]) == ([1, 2, 3], 3)
+    assert (fleet.checked, fleet.shown["bundle"]) == ([1, 2, 3], "3")
 
 
 def test_problems_of_before_or_of_the_place_roll_nothing_back(fleet: Fleet) -> None:
@@ -172,9 +172,9 @@ def test_problems_of_before_or_of_the_place_roll_nothing_back(fleet: Fleet) -> N
     fleet.tried(1)
     fleet.step(1.0)
     fleet.see(("deaf", "gate"), ("clipping", "yard"), ("disk", "*"))
-    assert fleet.shown["version"] == 1
+    assert fleet.shown["bundle"] == "1"
     fleet.see(("deaf", "yard"))
-    assert fleet.shown["version"] is None
+    assert fleet.shown["bundle"] is None
 
 
 def test_a_reload_that_is_rejected_rolls_back_without_another(fleet: Fleet) -> None:
@@ -183,7 +183,7 @@ def test_a_reload_that_is_rejected_rolls_back_without_another(fleet: Fleet) -> N
     fleet.step(1.0)
     fleet.reloaded(is_taken=False, detail="too little memory")
     fleet.step(1.0)
-    assert fleet.shown["version"] is None
+    assert fleet.shown["bundle"] is None
     assert "too little memory" in fleet.shown["bad"][0]["why"]
     assert fleet.reloads == 1
 
@@ -195,7 +195,7 @@ def test_a_reload_that_changes_nothing_begins_the_trial(fleet: Fleet) -> None:
     fleet.reloaded()
     for seconds in (1.0, 1.0, WATCH_SECONDS):
         fleet.step(seconds)
-    assert (fleet.shown["version"], fleet.shown["on_trial"]) == (1, False)
+    assert (fleet.shown["bundle"], fleet.shown["on_trial"]) == ("1", False)
 
 
 def test_a_reload_of_a_roll_back_is_asked_for_until_it_is_taken(fleet: Fleet) -> None:
@@ -217,7 +217,7 @@ def test_one_restart_is_forgiven_and_the_second_rolls_back(fleet: Fleet) -> None
     assert fleet.shown["on_trial"]
     note_start(fleet.state_dir)
     fleet.begin()
-    assert (fleet.shown["version"], fleet.shown["on_trial"]) == (None, False)
+    assert (fleet.shown["bundle"], fleet.shown["on_trial"]) == (None, False)
     assert "ended twice" in fleet.shown["bad"][0]["why"]
     assert fleet.health[0][:2] == ("rollout", "raised")
     fleet.step()
@@ -276,7 +276,7 @@ def test_numbers_that_a_removed_key_used_up_are_free_again(fleet: Fleet) -> None
     assert "was seen" in refused(fleet)
     fleet.begin()
     fleet.step()
-    assert fleet.shown["version"] == 13
+    assert fleet.shown["bundle"] == "13"
 
 
 def test_the_share_of_a_version_may_grow(fleet: Fleet) -> None:
@@ -285,7 +285,7 @@ def test_the_share_of_a_version_may_grow(fleet: Fleet) -> None:
     assert (fleet.shown["newest"], fleet.checked) == (5, [])
     fleet.offer(5, share=1.0)
     fleet.step()
-    assert fleet.shown["version"] == 5
+    assert fleet.shown["bundle"] == "5"
 
 
 def test_a_bundle_that_does_not_fit_is_checked_once_a_start(fleet: Fleet) -> None:
@@ -300,7 +300,7 @@ def test_a_bundle_that_does_not_fit_is_checked_once_a_start(fleet: Fleet) -> Non
     fleet.problems = ""
     fleet.begin()
     fleet.step()
-    assert (fleet.checked, fleet.shown["version"]) == ([1, 1], 1)
+    assert (fleet.checked, fleet.shown["bundle"]) == ([1, 1], "1")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_broken_server_changes_nothing(
     fleet.offer(1)
     spoil(fleet.server)
     fleet.step()
-    assert fleet.shown["version"] is None
+    assert fleet.shown["bundle"] is None
     assert fleet.checked == []
     assert list(fleet.folder.path.glob(".download-*")) == []
 
@@ -374,7 +374,7 @@ def test_a_damaged_state_is_said_and_begins_anew(
     (fleet.folder.path / "state.json").write_text('{"running": "rm -rf"')
     note_start(fleet.state_dir)
     fleet.begin()
-    assert fleet.shown["version"] is None
+    assert fleet.shown["bundle"] is None
     assert "damaged" in caplog.text
 
 

@@ -1,11 +1,13 @@
 """The page follows the configuration of the monitor, without a restart."""
 
+import base64
 from pathlib import Path
 
 import pytest
 
 from monitor.commands.configuration import load
 from monitor.commands.web import current_context
+from monitor.runtime.rollout_state import RolloutState, bundle_folder
 from monitor.web.app import build_app
 from monitor.web.context import WebContext
 from tests.support.web import WebClient
@@ -50,6 +52,23 @@ def test_a_changed_configuration_reaches_the_page(
     assert "yard" not in page
     assert 'id="apply"' in client.get("/thresholds").text
     assert context.config.web.listen == listen
+
+
+def test_a_bundle_of_the_fleet_reaches_the_page(
+    file: Path, context: WebContext, tmp_path: Path
+) -> None:
+    key = base64.b64encode(bytes(32)).decode()
+    rollout = f"{{url: 'file:/none', public_keys: ['{key}']}}"
+    file.write_text(f"{BEFORE.format(folder=tmp_path)}rollout: {rollout}\n")
+    context.refresh()
+    assert context.config.detection.sensitivity == 0.5
+    folder = bundle_folder(tmp_path)
+    folder.path.mkdir()
+    settings = '{"detection": {"sensitivity": 0.9}}'
+    (folder.path / "1.json").write_text(settings)
+    folder.write(RolloutState(running=1))
+    context.refresh()
+    assert context.config.detection.sensitivity == 0.9
 
 
 @pytest.mark.parametrize("text", [None, "privacy: [", "privacy: everything"])
