@@ -181,6 +181,18 @@ def rounded(value: float | None, digits: int) -> float | None:
     return round(float(value), digits) + 0.0  # -0.0 + 0.0 is 0.0
 
 
+LONGEST_FAULT = 500
+
+
+def first_fault(sentences: str) -> str:
+    """The first of several lines, cut if it is long, and the number of the others."""
+    first, *others = sentences.splitlines()
+    if len(first) > LONGEST_FAULT:
+        first = f"{first[:LONGEST_FAULT]}..."
+    more = f" (and {counted(len(others), 'more fault')})" if others else ""
+    return f"{first}{more}"
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 gap, 2 gaps."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -23,6 +23,7 @@ from monitor.config.load import check_settings, parse_config, parse_overrides
 from monitor.config.overrides import OVERRIDES, Overrides, merge
 from monitor.config.strict_yaml import read_yaml
 from monitor.errors import ConfigError, SoundMonitorError
+from monitor.text import first_fault
 
 OPTIONS = "SOUND_MONITOR_RUN_OPTIONS"
 """Variable in which `run` gives its page, and others of its child processes, the
@@ -230,8 +231,7 @@ def _with_bundle(
         fault = f"bundles cannot be read: {folder.path}: {error.strerror}"
         return _Bundled(config, None, fault, fault)
     except ConfigError as error:
-        why = "; ".join(str(error).splitlines())
-        fault = f"bundle {running} is left out: {why}"
+        fault = f"bundle {running} is left out: {first_fault(str(error))}"
         return _Bundled(config, None, fault, fault)
     return _Bundled(merged, running, sentence)
 

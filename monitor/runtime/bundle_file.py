@@ -28,13 +28,14 @@ from monitor.config.load import check_settings
 from monitor.config.rollout import KEY_BYTES
 from monitor.errors import SoundMonitorError
 from monitor.private_files import FILE_MODE
+from monitor.text import first_fault
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 MAGIC = b"sound-monitor bundle 1\n"
-MOST_BYTES = 2**28
-"""Largest bundle, 256 MiB: a hundred times the included model urban."""
+MOST_BYTES = 2**27
+"""Largest bundle, 128 MiB; a model file has half of that at most."""
 
 MOST_MANIFEST_BYTES = 2**20
 _SIGNATURE_BYTES = 64
@@ -164,7 +165,7 @@ def _parse(line: bytes) -> tuple[Manifest, bytes]:
     try:
         manifest = check_settings(Manifest, data, "bundle")
     except SoundMonitorError as error:
-        raise BundleError(str(error).replace("\n", "; ")) from None
+        raise BundleError(first_fault(str(error))) from None
     return manifest, _encode({key: data[key] for key in data if key != "share"})
 
 

@@ -25,7 +25,7 @@ from monitor.sinks.alerts.outbox import alert_state, drop_alert, retry_alert
 from monitor.sinks.live import LiveSink
 from monitor.sinks.status_client import Document
 from monitor.sinks.store.reviews import Verdict, write_lock, write_verdict
-from monitor.text import counted, name_problem
+from monitor.text import first_fault, name_problem
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -165,9 +165,7 @@ class MonitorCommands:
         try:
             return do(self, self._context, check_settings(kind, arguments, name))
         except ConfigError as error:
-            first, *others = str(error).splitlines()
-            more = f" (and {counted(len(others), 'more fault')})" if others else ""
-            raise SoundMonitorError(f"{first}{more}") from None
+            raise SoundMonitorError(first_fault(str(error))) from None
 
     def review(self, context: CommandContext, wanted: _Review) -> Document:
         """Give events a verdict; return the ones before, for undo."""

@@ -28,7 +28,7 @@ from monitor.runtime.rollout_state import STAGED, BundleFolder, RolloutState
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.statistics import Statistics
-from monitor.text import redact_url
+from monitor.text import first_fault, redact_url
 
 logger = logging.getLogger(__name__)
 
@@ -339,6 +339,6 @@ def _problems(code: int, output: bytes, errors: bytes) -> str:
         found = json.loads(output)
     problems = found.get("problems") if isinstance(found, dict) else None
     if problems:
-        return "; ".join(map(str, problems))
+        return first_fault("\n".join(map(str, problems)))
     last = errors.decode(errors="replace").strip().splitlines()[-1:]
     return f"its check ended with {code}: {''.join(last)}"

@@ -21,6 +21,7 @@ from monitor.sinks.event_log import erase_lines
 from monitor.sinks.store.embeddings import read_embeddings
 from monitor.sinks.store.queries import open_to_read
 from monitor.sinks.store.records import interrupted_records, read_rule_state
+from tests.fuzz.bundle_file import BundleFile
 from tests.fuzz.capture_pipe import CapturePipe
 from tests.fuzz.card_files import CardFiles
 from tests.fuzz.flipped_database import FlippedDatabase
@@ -261,4 +262,5 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "records": Records,
     "flips": FlippedDatabase,
     "pipe": CapturePipe,
+    "bundle": BundleFile,
 }

@@ -26,6 +26,7 @@ EXAMPLES = {
     "records": 200,
     "flips": 40,
     "pipe": 400,
+    "bundle": 400,
 }
 SEED = 1
 LONG_SECONDS = float(os.environ.get("SOUND_MONITOR_FUZZ_SECONDS", "600"))

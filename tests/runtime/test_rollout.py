@@ -324,7 +324,8 @@ def test_a_broken_server_changes_nothing(
 
 
 def test_what_a_server_sends_is_never_unpacked(fleet: Fleet) -> None:
-    fleet.server.content = gzip.compress(bytes(2**24))
+    fleet.offer(1)
+    fleet.server.content = gzip.compress(fleet.server.content)
     fleet.server.headers = {"content-encoding": "gzip"}
     assert "not a bundle" in refused(fleet)
 
