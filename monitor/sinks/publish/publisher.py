@@ -325,7 +325,6 @@ class Publisher(Sink):
 
     def _digest(self) -> Document:
         it = self._tracker.snapshot()
-        rollout = it["bundle"]
         now, began = self._clock.utc(), datetime.fromisoformat(it["since"])
         troubles = [("*", trouble) for trouble in it["troubles"]]
         for source in it["sources"]:
@@ -348,8 +347,8 @@ class Publisher(Sink):
                 for name, trouble in troubles
             ],
             "model": it["model"] and it["model"]["name"],
-            "bundle": rollout and rollout["version"] and str(rollout["version"]),
-            "rollout": rollout,
+            "bundle": it["bundle"],
+            "rollout": it["rollout"],
             "version": it["version"],
         }
 
