@@ -178,6 +178,8 @@ def _complaint(fault: ErrorDetails) -> str:
             if is_section
             else "; write it as [A, B], or an entry a line, each after '- '"
         )
+    if isinstance(value, list) and "section" in rule:
+        rule += ", which do not begin with '- '"
     return f"{value_text(value)} {rule}"
 
 

@@ -36,20 +36,24 @@ _SCALARS: dict[str, Callable[[str], str | int | float | bool | None]] = {
     _NULL: lambda _: None,
 }
 
+_NO_COLON = "has no ': ' after its key, a colon and a space"
+
 # Messages of PyYAML, and what a person can act on.
 _PLAINER = (
     ("cannot start any token", "a value with a special character; put it in quotes"),
-    (
-        "could not find expected ':'",
-        "this line has no ': ' after its key, a colon and a space",
-    ),
+    ("could not find expected ':'", f"this line {_NO_COLON}"),
     (
         "but found '<block ",
         "the indentation of this line fits no line above it; begin it where the keys "
         "or entries beside it begin",
     ),
     ("but found '-'", "a list item where a key was expected"),
-    ("but found '<scalar>'", "this line does not continue what is above it"),
+    (
+        "but found '<scalar>'",
+        "this does not continue what is before it; between ' and ', a quote is written "
+        "twice",
+    ),
+    ("but found ','", "a comma behind a value; only brackets have commas"),
     ("unexpected end of stream", "the quotes that begin here are not closed"),
     ("found another document", "a second document begins; only one is allowed"),
     ("second occurrence", "a duplicate anchor (&); anchors are not supported"),
@@ -244,6 +248,8 @@ def _sentence(error: yaml.MarkedYAMLError) -> str:
         return "a tab indents this line; use spaces"
     if "mapping values are not allowed" in problem:
         if is_first_key:
+            if not re.search(r":( |$)", _line_before(error.problem_mark)):
+                return f"the line before this one {_NO_COLON}"
             return (
                 "this line is indented further than the line before, which has a value "
                 "already; begin both at the same column"
@@ -263,6 +269,14 @@ def _sentence(error: yaml.MarkedYAMLError) -> str:
             "indent it as far as the first key of its entry, after the '- '"
         )
     return _plainer(problem or context or "is not YAML")
+
+
+def _line_before(mark: yaml.Mark | None) -> str:
+    """The last line before the one of a mark that is not empty."""
+    if mark is None or mark.buffer is None:
+        return ""
+    lines = mark.buffer[: mark.pointer - mark.column].splitlines()
+    return next((line.rstrip() for line in reversed(lines) if line.strip()), "")
 
 
 def _before(mark: yaml.Mark | None) -> str:

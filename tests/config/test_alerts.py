@@ -52,6 +52,7 @@ def message(rule: str) -> str:
         ("webhook: {url: 'file:///etc/passwd'}", "must begin with https:// or http://"),
         ("webhook: {url: 'ftp://x/'}", "'ftp://x/' must begin with https:// or"),
         ("webhook: {url: 'https:///x'}", "has no host"),
+        ("webhook: {url: 'https://a:0/x'}", "has the port 0, which no server has"),
         (
             "webhook: {url: 'https://a..b/'}",
             "the host has a part that is empty or too long",

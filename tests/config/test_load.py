@@ -60,7 +60,10 @@ def test_a_whole_number_serves_where_a_number_is_meant() -> None:
         ('state_dir: "\\e[2J"', r":1: state_dir: '\x1b[2J' must not contain control"),
         ('state_dir: "\\ud800"', r":1: state_dir: '\ud800' must not contain control"),
         ("model: 5", ":1: model: 5 must be a section with keys and values"),
-        ("detection: {labels: [a]}", ":1: detection.labels: a list must be a section"),
+        (
+            "detection: {labels: [a]}",
+            ":1: detection.labels: a list must be a section with keys and values, w",
+        ),
         ("sources: mic", ":1: sources: 'mic' must be a list"),
         ("sources: []", ":1: sources: must have at least one source"),
         ("sources:\n", ':1: sources: has no entry; add one, as "- {name: street, in'),
