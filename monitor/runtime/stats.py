@@ -4,6 +4,7 @@ import bisect
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.audio.level import quiet_level
@@ -94,8 +95,10 @@ class SourceMeter:
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        """Gaps and lost samples by reason."""
-        return tuple(self._losses.values())
+        """Gaps and lost samples by reason; one that is not reported yet is a gap."""
+        return tuple(
+            replace(loss, gaps=max(1, loss.gaps)) for loss in self._losses.values()
+        )
 
     def statistics(self, now: float, utc: datetime) -> SourceStatistics:
         """Figures as of `now`, monotonic seconds, and `utc`, the same moment."""
