@@ -184,8 +184,8 @@ class Rollout(Sink):
                 return
             if not problems:
                 self._unfit = ("", "")
-                logger.info("bundle %d is on trial", version)
                 self._change(self._state.with_trial(version, self._troubles() or ()))
+                logger.info("bundle %d is on trial", version)
                 return
             self._unfit = (bundle.digest, problems)
             context.folder.write(self._state)  # removes it
@@ -194,7 +194,7 @@ class Rollout(Sink):
 
     @property
     def _can_reload(self) -> bool:
-        """Whether a reload would be rejected for the disk, or is too early."""
+        """Whether a reload is not too early, nor would be rejected for the disk."""
         latest = self._latest
         if latest is None or latest.model is None:
             return False
@@ -236,8 +236,8 @@ class Rollout(Sink):
         elif worse := sorted(troubles.keys() - {*self._state.trial.troubles}):
             self._roll_back(f"while it was on trial: {worse[0]}: {troubles[worse[0]]}")
         elif now >= self._watched_since + self._settings.watch_seconds:
-            logger.info("bundle %d has passed its trial", self._state.running)
             self._change(self._state.kept())
+            logger.info("bundle %d has passed its trial", self._state.running)
 
     def _troubles(self) -> dict[str, str] | None:
         """Details of the problems that count, by SOURCE/KIND; None: unknown yet."""
@@ -250,13 +250,15 @@ class Rollout(Sink):
         }
 
     def _roll_back(self, why: str) -> None:
-        logger.error("bundle %d is rolled back: %s", self._state.running, why)
-        self._asked_at = self._watched_since = None
+        bad = self._state.running
         self._change(self._state.rolled_back(why))
+        self._asked_at = self._watched_since = None
+        logger.error("bundle %d is rolled back: %s", bad, why)
 
     # ---- What is said of it --------------------------------------------------------
 
     def _change(self, state: RolloutState) -> None:
+        # First the disk: the reload that follows reads what is there.
         self._context.folder.write(state)
         self._state = state
         self._report()

@@ -1,110 +1,16 @@
 """A monitor takes new bundles, tries each once, and rolls back what worsens health."""
 
 import gzip
-import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from monitor.config.rollout import RolloutSettings
 from monitor.records import HealthKind
 from monitor.runtime.bundle_file import MAGIC
-from monitor.runtime.health import HealthReports
-from monitor.runtime.rollout import Rollout, RolloutContext
-from monitor.runtime.rollout_state import BundleFolder, bundle_folder, note_start
-from monitor.sinks.status_snapshot import DaemonFacts, Reload
-from monitor.statistics import ModelStatistics, Statistics, Trouble
-from tests.support.bundles import OTHER_KEY, BundleServer, made, public, signed
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-MODEL = ModelStatistics("urban", ("siren",), 44_100, "cpu", None)
-WATCH_SECONDS = 600.0
-NEVER = threading.Event()
-
-
-def statistics(*troubles: tuple[HealthKind, str]) -> Statistics:
-    found = tuple(Trouble(source, kind, NOW, "it is so") for kind, source in troubles)
-    return Statistics((), 0.1, 0.2, 0.01, model=MODEL, troubles=found)
-
-
-class Fleet:
-    """One monitor of a fleet, without the monitor: its roll out and its reloads."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self.server = BundleServer()
-        self.folder = bundle_folder(state_dir)
-        self.state_dir = state_dir
-        self.facts, self.reports = DaemonFacts(), HealthReports()
-        self.now = 0.0
-        self.checked: list[int] = []
-        self.problems = ""
-        self.reloads = 0
-        self.url = ""
-
-    def begin(self, **changes: Any) -> None:
-        """Make the roll out, as the start and each reload that is taken do."""
-        settings = RolloutSettings(
-            url=changes.get("url", self.url),
-            public_keys=changes.get("keys", (public(),)),
-            every_seconds=60.0,
-            watch_seconds=WATCH_SECONDS,
-        )
-        context = RolloutContext(
-            changes.get("monitor", "yard"),
-            self.folder,
-            self.facts,
-            self.reports,
-            self.reload,
-            self.check,
-            lambda: self.now,
-        )
-        self.rollout = Rollout(settings, context)
-        self.rollout._latest = statistics()
-
-    def check(self, version: int, stop: threading.Event) -> str:
-        self.checked.append(version)
-        assert (self.folder.path / f"{version}.json").exists()
-        return self.problems
-
-    def reload(self) -> None:
-        self.reloads += 1
-
-    def reloaded(self, *, is_taken: bool = True, detail: str = "") -> None:
-        self.facts.reload = Reload(NOW, is_taken, detail)
-
-    def offer(self, *arguments: Any, **more: Any) -> None:
-        path = made(self.state_dir / "offered", *arguments, **more)
-        self.server.content = path.read_bytes()
-
-    def step(self, seconds: float = 70.0) -> None:
-        self.now += seconds
-        self.rollout.step(NEVER)
-
-    def see(self, *troubles: tuple[HealthKind, str]) -> None:
-        self.rollout._latest = statistics(*troubles)
-        self.step(1.0)
-
-    def tried(self, version: int) -> None:
-        """Have a bundle taken, and the monitor reloaded with it."""
-        self.offer(version)
-        self.step()
-        self.step(1.0)
-        self.reloaded()
-        self.begin()
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        assert self.facts.rollout is not None
-        return self.facts.rollout
-
-    @property
-    def health(self) -> list[tuple[str, str, str]]:
-        return [
-            (it.kind, it.state, it.detail) for it in self.reports.drain(lambda _: 0)
-        ]
+from monitor.runtime.rollout_state import BundleFolder, note_start
+from tests.support.bundles import OTHER_KEY, BundleServer, public, signed
+from tests.support.rollout import WATCH_SECONDS, Fleet, statistics
 
 
 @pytest.fixture
@@ -377,6 +283,23 @@ def test_a_damaged_state_is_said_and_begins_anew(
     fleet.begin()
     assert fleet.shown["bundle"] is None
     assert "damaged" in caplog.text
+
+
+def test_a_roll_back_waits_for_the_disk_and_is_said_once(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.tried(1)
+    fleet.step(1.0)
+    (blocked := fleet.folder.path / ".state.json.new").mkdir()
+    for _ in range(3):
+        fleet.see(("overload", "*"))
+    assert (fleet.shown["bundle"], fleet.reloads) == ("1", 1)
+    blocked.rmdir()
+    fleet.see(("overload", "*"))
+    fleet.step(1.0)
+    assert (fleet.shown["bundle"], fleet.reloads) == (None, 2)
+    assert sum("is rolled back" in line for line in caplog.messages) == 1
+    assert sum(str(fleet.folder.path) in line for line in caplog.messages) == 1
 
 
 def test_signed_nonsense_is_refused(fleet: Fleet) -> None:
