@@ -102,6 +102,7 @@ def _facts(result: "ConfigurationCheck") -> dict[str, Any]:
         "files": {name: path and str(path) for name, path in result.files.items()},
         "false_alarms_per_hour": result.false_alarms_per_hour,
         "alerts": result.endpoints,
+        "publishing": result.publishing or None,
         "trials": {name: asdict(trial) for name, trial in result.trials.items()},
         "notes": result.notes,
         "problems": result.problems,
@@ -136,6 +137,10 @@ def _print_report(result: "ConfigurationCheck") -> None:
         print_line()
     for name, file in result.files.items():
         print_line(f"{name}: {'none' if file is None else file}")
+    if result.publishing:
+        print_line(
+            "publish: records of {monitor} go to {target}".format_map(result.publishing)
+        )
     print_line()
     for note in result.notes:
         print_line(f"note: {note}")

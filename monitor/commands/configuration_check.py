@@ -61,6 +61,9 @@ class ConfigurationCheck:
     endpoints: dict[str, str] = field(default_factory=dict)
     """By endpoint, the destination of its alerts, without secrets."""
 
+    publishing: dict[str, str] = field(default_factory=dict)
+    """The id of this monitor in a fleet, and where its records go, if they do."""
+
     notes: list[str] = field(default_factory=list)
     """What is valid and has no effect, in one sentence each."""
 
@@ -341,16 +344,18 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
     except ConfigError as error:
         result.problems += str(error).splitlines()
     try:
-        build_services(
-            ServiceContext(
-                config,
-                labels={} if models is None else models.labels.reported,
-                sample_rate=1 if models is None else models.leader.spec.sample_rate,
-                clock=SystemClock(),
-                state_dir=configuration.state_dir,
-                environ=os.environ,
-            )
+        context = ServiceContext(
+            config,
+            labels={} if models is None else models.labels.reported,
+            sample_rate=1 if models is None else models.leader.spec.sample_rate,
+            clock=SystemClock(),
+            state_dir=configuration.state_dir,
+            environ=os.environ,
         )
+        build_services(context)
+        for publisher in context.published:
+            facts = publisher.document
+            result.publishing = {it: facts[it] for it in ("monitor", "target")}
     except ConfigError as error:
         result.problems += str(error).splitlines()
 
