@@ -179,6 +179,7 @@ def publishing(
     publisher.report(replace(statistics("street"), model=MODEL))
     try:
         yield publisher
+        publisher.report(statistics("street"))  # raises what has ended the thread
     finally:
         publisher.close()
 

@@ -1,11 +1,12 @@
 """Records over NATS: acknowledged when a stream of JetStream has stored them."""
 
 import asyncio
+import contextlib
+import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error, MaxPayloadError
@@ -19,9 +20,13 @@ from monitor.tls import tls_context
 
 OPEN_SECONDS = 10
 SEND_SECONDS = 10.0
+CLOSE_SECONDS = 0.5
 SLICE_SECONDS = 0.05
 MAX_IN_FLIGHT = 50
 MAX_WANTED = 100
+
+# It warns of what NATS does at each end of a connection with TLS.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 T = TypeVar("T")
 
@@ -114,7 +119,10 @@ class NatsTransport:
 
     def wait(self, wakeup: threading.Event, seconds: float) -> None:
         """Run the event loop, which answers the server."""
-        self._run(self._wait(wakeup, seconds))
+        if self.is_connected:
+            self._run(self._wait(wakeup, seconds))
+        else:
+            wakeup.wait(seconds)
 
     def cancel(self) -> None:
         """End what another thread waits for.  Any thread."""
@@ -128,12 +136,8 @@ class NatsTransport:
         self._client = None
         if loop is None or loop.is_closed():
             return
-        if client is not None:
-            loop.run_until_complete(_close(client))
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(_close(client))
+        loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -142,8 +146,8 @@ class NatsTransport:
         self._task = task
         try:
             return self._loop.run_until_complete(task)
-        except asyncio.CancelledError:
-            raise TransportError(f"{self._settings.target}: cancelled") from None
+        except asyncio.CancelledError as error:
+            raise TransportError(self._explain(error)) from None
         except NoStreamResponseError:
             raise TransportError(
                 f"{self._settings.target} has no stream for {self._records}: the "
@@ -154,19 +158,21 @@ class NatsTransport:
         finally:
             self._task = None
 
-    def _explain(self, error: Exception) -> str:
+    def _explain(self, error: BaseException) -> str:
         """Make a sentence; the server says what is not permitted beside the answer."""
-        reason = (self._errors or [str(error) or "no answer in time"])[-1]
+        reason = (self._errors or [str(error) or "no answer"])[-1]
         return f"{self._settings.target}: {reason.removeprefix('nats: ')}"
 
     async def _open(self) -> None:
-        self._client = await nats.connect(
+        self._client = Client()
+        await self._client.connect(
             **self._options,
             name=f"sound-monitor {self._monitor}",
             allow_reconnect=False,
             connect_timeout=OPEN_SECONDS,
             inbox_prefix=f"_INBOX.{self._monitor}",
             error_cb=self._note_error,
+            disconnected_cb=self._note_loss,
         )
         wanted = f"{self._settings.prefix}.{self._monitor}.wanted"
         await self._client.subscribe(wanted, cb=self._receive)
@@ -205,10 +211,21 @@ class NatsTransport:
 
     async def _note_error(self, error: Exception) -> None:
         self._errors.append(str(error))
+        if self._task is not None and "permissions violation" in str(error).lower():
+            self._task.cancel()  # there will be no answer
+
+    async def _note_loss(self) -> None:
+        if self._task is not None:
+            self._errors.append("the connection was lost")
+            self._task.cancel()
 
 
-async def _close(client: Client) -> None:
-    try:
-        await asyncio.wait_for(client.close(), SEND_SECONDS)
-    except (Error, OSError, TimeoutError):
-        return
+async def _close(client: Client | None) -> None:
+    with contextlib.suppress(Error, OSError, TimeoutError):
+        if client is not None:
+            # With TLS it waits for the server, which may be gone.
+            await asyncio.wait_for(client.close(), CLOSE_SECONDS)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

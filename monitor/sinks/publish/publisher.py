@@ -193,17 +193,17 @@ class Publisher(Sink):
     def _turn(self, stop: threading.Event) -> None:
         """Send a batch, or wait; after a failure for longer each time."""
         try:
-            is_more = self._step(is_last=stop.is_set())
+            is_last = stop.is_set()
+            if not self._step(is_last=is_last) and not is_last:
+                self._transport.wait(self._wakeup, LOOK_SECONDS)
         except (TransportError, StoreError) as error:
             self._fail(str(error))
             if isinstance(error, TransportError):
                 self._transport.close()
-            most = min(FIRST_RETRY_SECONDS * 2**self._failures, LAST_RETRY_SECONDS)
+            doubled = FIRST_RETRY_SECONDS * 2 ** min(self._failures, 10)
+            most = min(doubled, LAST_RETRY_SECONDS)
             # All monitors of a fleet lose their broker at once.
             stop.wait(random.uniform(most / 2, most))  # noqa: S311
-        else:
-            if not is_more and not stop.is_set():
-                self._transport.wait(self._wakeup, LOOK_SECONDS)
 
     def _step(self, *, is_last: bool) -> bool:
         """Send a batch of new records, and one of what is wanted again.

@@ -145,6 +145,14 @@ def test_what_is_wanted_is_stored_again(
         )
 
 
+def test_a_publisher_waits_for_the_store(path: Path, server: NatsServer) -> None:
+    create_stream(server.url)
+    open_database(path)
+    with publishing(path, transport(server.url)) as publisher:
+        publisher._thread.finish(0.3)  # it ends, and has not failed
+        assert publisher.document["pending"] is None
+
+
 @contextmanager
 def documented_server(folder: Path) -> Iterator[NatsServer]:
     """A server with the users of the documentation."""

@@ -356,9 +356,11 @@ def test_a_long_outage_is_a_health_problem_that_ends(
     reports: list[tuple[HealthState, str]] = []
     broker.stop()
     store = published_store(path)
-    with publishing(path, mqtt_transport(broker.port), reports=reports):
+    monkeypatch.setattr(module, "LAST_RETRY_SECONDS", 0.1)
+    with publishing(path, mqtt_transport(broker.port), reports=reports) as publisher:
         wait_until(lambda: reports)
         assert reports[0][0] == "raised"
+        publisher._failures = 5000  # of days
         broker.start()
         wait_until(lambda: reports[-1] == ("cleared", ""))
     store.close()
