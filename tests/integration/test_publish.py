@@ -33,6 +33,7 @@ def test_a_killed_monitor_has_published_or_publishes_everything_once_it_runs_aga
             monitor.kill()
         with RunningMonitor(tmp_path, *options) as monitor:
             collector.wait_for("event")
+            monitor.wait_for_line("siren  began", DEADLINE_SECONDS)
             wait_until(lambda: collector.messages[-1].type == "digest")
             answer = subprocess.run(
                 [sys.executable, "-m", "monitor", "status", "--config", str(config)],
