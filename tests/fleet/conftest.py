@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from monitor.fleet.collect.database import FleetDatabase
 from tests.support.postgres import Postgres, running_postgres
 
 
@@ -27,3 +28,10 @@ def own_server() -> Iterator[Postgres]:
     """A server for one test, which may kill it."""
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture
+def database(server: Postgres) -> Iterator[FleetDatabase]:
+    database = FleetDatabase(server.url)
+    yield database
+    database.close()

@@ -59,8 +59,8 @@ class NatsServer:
 @contextmanager
 def running_nats(folder: Path, configuration: str = "") -> Iterator[NatsServer]:
     server = NatsServer(folder, configuration)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()

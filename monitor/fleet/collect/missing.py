@@ -1,9 +1,9 @@
 """Missing sequence numbers: noticed, asked for, filled or given up."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import psycopg
@@ -14,6 +14,7 @@ MOST_ASKED = 6
 MOST_RANGES = 25
 """What fits into one request."""
 
+NEAR = 16
 MOST_SEQUENCES = 10_000
 """Sequence numbers that a monitor is asked for at once."""
 
@@ -94,8 +95,22 @@ class Wanted:
 
     monitor: str
     epoch: str
-    ranges: Sequence[tuple[int, int]]
-    """First and last sequence numbers, both included."""
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    """First and last sequence numbers, both included, in order."""
+
+    def add(self, first: int, last: int) -> bool:
+        """Ask for more, as far as there is room; return False if there was none.
+
+        What lies between near holes is asked for too: it is skipped when it comes.
+        """
+        is_near = bool(self.ranges) and first - self.ranges[-1][1] <= NEAR
+        others = self.ranges[:-1] if is_near else self.ranges
+        begin = self.ranges[-1][0] if is_near else first
+        room = MOST_SEQUENCES - sum(end - start + 1 for start, end in others)
+        if begin + room <= first or len(others) == MOST_RANGES:
+            return False
+        self.ranges[len(others) :] = [(begin, min(last, begin + room - 1))]
+        return True
 
 
 def look_for_missing(connection: psycopg.Connection, after: timedelta) -> list[Wanted]:
@@ -116,20 +131,11 @@ def look_for_missing(connection: psycopg.Connection, after: timedelta) -> list[W
         _tell(connection.execute(_GIVEN_UP, values).fetchall())
         wanted: dict[int, Wanted] = {}
         asked: list[tuple[int, int, int]] = []
-        ranges: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for stream, first, monitor, epoch, rest in connection.execute(_DUE, values):
-            chosen = ranges[stream]
-            room = MOST_SEQUENCES - sum(last - start + 1 for start, last in chosen)
-            if room <= 0 or len(chosen) >= MOST_RANGES:
-                continue
-            for each in rest:
-                last = min(each.upper - 1, each.lower + room - 1)
-                if room > 0 and len(chosen) < MOST_RANGES:
-                    chosen.append((each.lower, last))
-                    room -= last - each.lower + 1
-            wanted[stream] = Wanted(monitor, epoch, chosen)
-            amount = sum(each.upper - each.lower for each in rest)
-            asked.append((stream, first, amount))
+            request = wanted.setdefault(stream, Wanted(monitor, epoch))
+            if all(request.add(each.lower, each.upper - 1) for each in rest):
+                amount = sum(each.upper - each.lower for each in rest)
+                asked.append((stream, first, amount))
         if asked:
             columns = [list(column) for column in zip(*asked, strict=True)]
             connection.execute(_ASKED, columns)

@@ -24,8 +24,9 @@ from monitor.tls import tls_context
 MOST_IN_FLIGHT = 1000
 """Messages that the broker sends before the first of them is acknowledged."""
 
-SESSION_SECONDS = 60
-"""The broker keeps messages for a collector that has lost its connection so long."""
+SESSION_SECONDS = 10
+"""The broker keeps a share of the messages for a collector that has lost its connection
+so long; they are lost if it does not come back, and asked for."""
 
 KEEP_ALIVE_SECONDS = 30
 MAX_RECONNECT_SECONDS = 30

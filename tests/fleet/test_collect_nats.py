@@ -1,0 +1,188 @@
+"""Collectors on a NATS server: whoever dies, JetStream sends it to another one."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nats
+import nkeys
+import pytest
+
+from tests.support import ROOT
+from tests.support.clock import wait_until
+from tests.support.fleet import (
+    PREFIX,
+    Script,
+    all_stored,
+    collecting,
+    collector_process,
+    received,
+    refused,
+)
+from tests.support.nats_server import NatsServer, needs_nats, running_nats
+from tests.support.postgres import Postgres, needs_postgres
+
+pytestmark = [
+    pytest.mark.fleet,
+    needs_postgres,
+    needs_nats,
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[NatsServer]:
+    with running_nats(tmp_path) as broker:
+        yield broker
+
+
+def publish(broker: NatsServer, *scripts: Script, leave_out: int = 0) -> None:
+    """Publish all records of monitors, and wait until the stream has stored them."""
+
+    async def run() -> None:
+        client = await nats.connect(broker.url, connect_timeout=5)
+        stream = client.jetstream()
+        for script in scripts:
+            subject = f"{PREFIX}.{script.monitor}.records"
+            for number, payload in script.messages.items():
+                if number != leave_out:
+                    await stream.publish(subject, payload)
+        await client.close()
+
+    asyncio.run(run())
+
+
+def test_records_are_stored_once_and_leave_the_stream(
+    server: Postgres, broker: NatsServer
+) -> None:
+    script = Script()
+    script.add_many(80)
+    with collecting(server, broker.url):
+        publish(broker, script)
+        publish(broker, script)
+        wait_until(lambda: received(server) == "{[1,81)}")
+
+        async def left() -> int:
+            client = await nats.connect(broker.url)
+            info = await client.jetstream().stream_info(PREFIX)
+            await client.close()
+            return info.state.messages
+
+        wait_until(lambda: asyncio.run(left()) == 0)
+    assert all_stored(server) == list(range(1, 81))
+
+
+def test_a_monitor_is_asked_for_a_hole(server: Postgres, broker: NatsServer) -> None:
+    script = Script()
+    script.add_many(9)
+    asked: list[bytes] = []
+
+    async def listen() -> None:
+        client = await nats.connect(broker.url)
+        wanted = await client.subscribe(f"{PREFIX}.yard.wanted")
+        asked.append((await wanted.next_msg(timeout=20)).data)
+        await client.close()
+
+    with collecting(server, broker.url):
+        publish(broker, script, leave_out=4)
+        asyncio.run(listen())
+    assert asked == [b'{"epoch": "0f0f0f0f", "ranges": [[4, 4]]}']
+
+
+def test_of_two_collectors_one_is_killed_in_a_batch(
+    server: Postgres, broker: NatsServer, tmp_path: Path
+) -> None:
+    scripts = [Script(f"m{number}") for number in range(5)]
+    for script in scripts:
+        script.add_many(300)
+    with collector_process(server, broker.url, tmp_path / "a"):
+        pass  # it creates the stream
+    publish(broker, *scripts)
+    with (
+        collector_process(server, broker.url, tmp_path / "a"),
+        collector_process(server, broker.url, tmp_path / "b") as victim,
+    ):
+        wait_until(lambda: all_stored(server, "m0"))
+        victim.kill()
+        for script in scripts:
+            name = script.monitor
+            wait_until(lambda name=name: received(server, name) == "{[1,301)}", name)
+    for script in scripts:
+        assert all_stored(server, script.monitor) == list(range(1, 301))
+    assert refused(server) == {}
+
+
+def test_the_server_is_killed_and_started(
+    server: Postgres, broker: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    script, other = Script(), Script("garden")
+    script.add_many(30)
+    other.add_many(30)
+    with caplog.at_level(logging.INFO), collecting(server, broker.url):
+        publish(broker, script)
+        wait_until(lambda: received(server) == "{[1,31)}")
+        broker.kill()
+        time.sleep(2)
+        broker.start()
+        publish(broker, other)
+        wait_until(lambda: received(server, "garden") == "{[1,31)}")
+    assert len([each for each in caplog.messages if "trying again" in each]) == 1
+    assert caplog.messages[-1].endswith("again")
+
+
+def test_nkeys_and_permissions_of_the_documentation_keep_monitors_apart(
+    server: Postgres, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    (example,) = re.findall(r"```nats\n(.*?)```", page, re.DOTALL)
+    authorization = example[example.index("authorization") :]
+    authorization = authorization.replace("$2a$11$…", "secret")
+    (place := tmp_path / "password").write_text("secret\n")
+    script, other = Script(), Script("garden")
+    script.add_many(8)
+    other.add_many(8)
+
+    async def publish_as_yard() -> None:
+        denied: list[str] = []
+
+        async def note(error: Exception) -> None:
+            denied.append(str(error))
+
+        client = await nats.connect(
+            broker.url,
+            user="yard",
+            password="secret",
+            inbox_prefix=b"_INBOX.yard",
+            error_cb=note,
+        )
+        stream = client.jetstream()
+        for payload in script.messages.values():
+            await stream.publish(f"{PREFIX}.yard.records", payload)
+        await client.publish(f"{PREFIX}.garden.records", other.messages[1])
+        await client.flush()
+        await client.close()
+        assert any("garden" in each for each in denied)
+
+    with (
+        running_nats(tmp_path, authorization) as broker,
+        collecting(server, broker.url, username="collector", password=f"file:{place}"),
+    ):
+        asyncio.run(publish_as_yard())
+        wait_until(lambda: received(server) == "{[1,9)}")
+        time.sleep(1)
+    assert all_stored(server, "garden") == []
+
+
+def test_a_collector_signs_in_with_an_nkey(server: Postgres, tmp_path: Path) -> None:
+    seed = nkeys.encode_seed(b"7" * 32, nkeys.PREFIX_BYTE_USER)
+    key = nkeys.from_seed(seed).public_key.decode()
+    (place := tmp_path / "seed").write_bytes(seed)
+    users = f"authorization {{ users: [ {{ nkey: {key} }} ] }}"
+    with (
+        running_nats(tmp_path, users) as broker,
+        collecting(server, broker.url, nkey=f"file:{place}") as collector,
+    ):
+        assert collector.transport.is_connected

@@ -1,0 +1,118 @@
+"""The status of a fleet: who listens, how much, and whose clock is wrong."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from monitor.errors import StoreError
+from monitor.fleet.collect.database import Arrival, FleetDatabase
+from monitor.fleet.collect.status import read_status, status_lines
+from tests.support.fleet import Script, now
+from tests.support.postgres import Postgres, needs_postgres
+
+pytestmark = [pytest.mark.fleet, needs_postgres]
+
+
+def test_a_monitor_is_deaf_when_it_says_so_or_says_nothing(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    scripts = [Script(name) for name in ("attic", "barn", "cellar", "dock")]
+    for script in scripts:
+        script.add("session", site="farm")
+    scripts[0].add("digest")
+    since = now() - timedelta(hours=2)
+    trouble = {"source": "street", "kind": "deaf", "since": f"{since:%FT%T}.000Z"}
+    scripts[1].add("digest", listening=False, health=[trouble])
+    scripts[2].add("digest")
+    for script in scripts:
+        database.write(script.arrivals())
+    connection = database.connection()
+    connection.execute("UPDATE monitors SET since = now() - interval '3 days'")
+    connection.execute(
+        "UPDATE streams SET heard = now() - interval '5 hours' "
+        "WHERE monitor IN ('cellar', 'dock')"
+    )
+    connection.execute(
+        "UPDATE monitors SET ran = tstzmultirange(tstzrange(now() - interval '4 days', "
+        "now())) WHERE monitor IN ('attic', 'barn')"
+    )
+    connection.execute(
+        "UPDATE monitors SET ran = tstzmultirange(tstzrange(now() - interval '4 days', "
+        "now() - interval '5 hours')) WHERE monitor = 'cellar'"
+    )
+    document = read_status(server.url)
+    found = {it["monitor"]: it for it in document["monitors"]}
+    assert list(found) == ["cellar", "dock", "barn", "attic"]
+    assert [it["deaf"] for it in found.values()] == [
+        "silent",
+        "silent",
+        "not listening",
+        None,
+    ]
+    assert found["attic"]["listened_24h"] == pytest.approx(1, abs=1e-4)
+    assert found["barn"]["listened_24h"] == pytest.approx(22 / 24, abs=1e-3)
+    assert found["cellar"]["listened_24h"] == pytest.approx(19 / 24, abs=1e-3)
+    assert found["dock"]["listened_24h"] == 0
+    share = (1 + 22 / 24 + 19 / 24) / 4
+    assert document["listened_24h"] == pytest.approx(share, abs=1e-3)
+    at = (now() - timedelta(hours=5)).astimezone()
+    assert document["sentence"].startswith("fleet listened 67.7")
+    assert " % of the last day, 3 of 4 deaf since " in document["sentence"]
+    assert document["sentence"].endswith(f"{at:%H:%M}")
+    lines = list(status_lines(document))
+    assert any(line.startswith("barn (farm): not listening since") for line in lines)
+
+
+def test_what_a_monitor_missed_counts_against_the_fleet(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    script.add("digest", uptime_seconds=200_000.0)
+    script.started = now() - timedelta(hours=3)
+    gap = (now() - timedelta(hours=3), now() - timedelta(hours=2))
+    start, end = (f"{it:%FT%T}.000Z" for it in gap)
+    script.add("gap", start=start, end=end)
+    script.add("gap", start=start, end=end, left_out_seconds=864.0, id="another")
+    database.write(script.arrivals())
+    database.connection().execute(
+        "UPDATE monitors SET since = now() - interval '2 days'"
+    )
+    (monitor,) = read_status(server.url)["monitors"]
+    lost = (3600 + 864) / 86_400
+    assert monitor["listened_24h"] == pytest.approx(1 - lost, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "sentence"),
+    [
+        (40, "yard: the clock is 40.0 s ahead"),
+        (-40, "yard: the clock is 40.1 s behind, or its records come late"),
+        (0, None),
+    ],
+)
+def test_the_clock_of_a_monitor_is_judged_by_the_shortest_way_of_its_digests(
+    ahead: int, sentence: str | None, server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script(ahead=timedelta(seconds=ahead))
+    for delay in (3.0, 0.1, 7.0):
+        number = script.add("digest")
+        sent = datetime.fromisoformat(json.loads(script.messages[number])["sent"])
+        at = sent.astimezone(UTC) - script.ahead + timedelta(seconds=delay)
+        database.write([Arrival("yard", script.messages[number], at)])
+    lines = list(status_lines(read_status(server.url)))
+    shown = [line.replace("39.9", "40.0") for line in lines if "clock" in line]
+    assert shown == ([] if sentence is None else [sentence])
+
+
+def test_an_empty_database_and_a_newer_one_are_said_in_a_sentence(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    with pytest.raises(StoreError, match="holds no fleet yet"):
+        read_status(server.url)
+    database.connection().execute("UPDATE schema_version SET version = 999")
+    with pytest.raises(StoreError, match="newer one updates it"):
+        read_status(server.url)
+    other = FleetDatabase(server.url)
+    with pytest.raises(StoreError, match="newer than this program"):
+        other.connection()
