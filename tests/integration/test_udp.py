@@ -44,6 +44,7 @@ def test_thousands_of_losses_are_one_gap_and_a_codec_is_a_sentence(tmp_path):
         assert monitor.stop()[0] == 0
         short, *others = monitor.records("gap")
         assert short["end_reason"] == "stalled"
-        assert short["left_out_seconds"] * RATE == pytest.approx(lost, abs=60)
+        # The latest tenth of a second waits for packets before it.
+        assert short["left_out_seconds"] * RATE == pytest.approx(lost, abs=150)
         assert len(others) <= 2
         assert sum("gap" in line for line in monitor.lines) <= 3

@@ -5,7 +5,6 @@ samples, and shows what was lost.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
@@ -30,13 +29,15 @@ _MOST_CHANNELS = 8
 
 _PROBATION_PACKETS = 3
 _PROBATION_SECONDS = 0.1
-"""Packets that fit together until a new sender, or a leap of a time stamp, is followed.
+"""Packets until a new sender, or a leap of a time stamp, is followed.
 
-RFC 3550, appendix A.1, asks for two; here a packet that is only late must not count.
+RFC 3550, appendix A.1, asks for two; here those in the wrong order must not count.
 """
 
-_LONGEST_LEAP_SECONDS = 1.0
-"""Between two packets that fit together."""
+_NEAR_SECONDS = 1.0
+"""Packets that are further apart have nothing to do with each other."""
+
+_MOST_WAITING = 256
 
 _LONGEST_LOSS_SECONDS = 10.0
 _EARLY_SECONDS = 0.2
@@ -45,9 +46,9 @@ _EARLY_SECONDS = 0.2
 _DRIFT = 0.001
 """A sender's clock errs by less."""
 
-_MOST_RUNS = 64
+_MOST_GROUPS = 64
 _MOST_UNLIKE = 4
-"""Packets in a row whose time stamps do not count their samples."""
+"""Packets whose time stamp does not count the samples of the one before."""
 
 _OTHER_SENDER_SECONDS = 1.0
 """Silence after which the packets of another sender are taken."""
@@ -127,71 +128,70 @@ def parse(data: bytes, host: str, form: tuple[int, int]) -> Packet | str:
     return Packet(sender, number, stamp, samples, end - begin)
 
 
-class _Run:
-    """Packets of one sender that fit together, and wait for more of them."""
+class _Group:
+    """Packets of one sender that are near each other, and wait for more of them."""
 
-    def __init__(self, packet: Packet, now: float) -> None:
+    def __init__(self, packet: Packet) -> None:
+        self.sender = packet.sender
+        self.packets = {packet.stamp: packet}
         self.unlike = ""
-        """Why the latest packets are no PCM; "": they are, or it is not known yet."""
+        """Why they are no PCM; "": they are, or it is not known."""
 
-        self._unlike = 0
-        self._begin(packet, now)
-
-    def _begin(self, packet: Packet, now: float) -> None:
-        self.newest = packet
-        self.since = now  # arrival of its first packet, monotonic seconds
-        self.first = packet.stamp
-        self.parts: list[Samples | Lost] = [packet.samples]
-        self._packets = 1
+        self.is_doubtful = False
+        """True if most of their time stamps do not count samples."""
 
     @property
-    def is_long(self) -> bool:
-        """True if it has lasted long enough to be followed."""
-        stop = self.newest.stamp + self.newest.count
-        seconds = _difference(stop, self.first) / self.newest.sender.sample_rate
-        return self._packets >= _PROBATION_PACKETS and seconds >= _PROBATION_SECONDS
+    def samples(self) -> int:
+        """Samples of a channel."""
+        return sum(packet.count for packet in self.packets.values())
 
-    def fits(self, packet: Packet) -> bool:
-        """Return True if `packet` may follow."""
-        passed, ahead = self._step(packet)
-        longest = _LONGEST_LEAP_SECONDS * packet.sender.sample_rate
-        return ahead == 0 if passed == 1 else 0 <= ahead <= longest
+    def is_near(self, packet: Packet) -> bool:
+        """Return True if a packet of the same sender belongs here."""
+        newest = next(reversed(self.packets))
+        longest = _NEAR_SECONDS * self.sender.sample_rate
+        return abs(_difference(packet.stamp, newest)) <= longest
 
     def add(self, packet: Packet) -> None:
-        """Add a packet that fits."""
-        passed, ahead = self._step(packet)
-        if passed == 1:
-            self._unlike, self.unlike = 0, ""
-        if ahead:
-            self.parts.append(Lost(ahead, "stalled"))
-        self.parts.append(packet.samples)
-        self.newest = packet
-        self._packets += 1
+        """Add a packet, and judge all."""
+        self.packets.setdefault(packet.stamp, packet)
+        if len(self.packets) > _MOST_WAITING:
+            del self.packets[next(iter(self.packets))]
+        self._judge()
 
-    def denies(self, packet: Packet, now: float) -> bool:
-        """Begin anew with the next packet if its time stamp does not count samples."""
-        before, (passed, ahead) = self.newest, self._step(packet)
-        if passed != 1 or ahead == 0:
-            return False
-        self._unlike += 1
-        if self._unlike >= _MOST_UNLIKE:
-            self.unlike = _unlike_pcm(before, ahead + before.count)
-        self._begin(packet, now)
-        return True
+    def first(self, stamp: int) -> int:
+        """Return the lowest time stamp, seen from one that is near."""
+        return min(self.packets, key=lambda other: _difference(other, stamp))
 
-    def _step(self, packet: Packet) -> tuple[int, int]:
-        """Packets since the newest one, and samples between the two."""
-        before = self.newest
-        passed = (packet.number - before.number) % 2**16
-        return passed, _difference(packet.stamp, before.stamp + before.count)
+    def forget_before(self, stamp: int) -> None:
+        """Leave out packets that are too late."""
+        late = [it for it in self.packets if _difference(it, stamp) < 0]
+        for it in late:
+            del self.packets[it]
+
+    def _judge(self) -> None:
+        numbered = {packet.number: packet for packet in self.packets.values()}
+        good = bad = 0
+        for packet in numbered.values():
+            following = numbered.get((packet.number + 1) % 2**16)
+            if following is None:
+                continue
+            advance = _difference(following.stamp, packet.stamp)
+            if advance == packet.count:
+                good += 1
+            else:
+                bad += 1
+                reason = _unlike_pcm(packet, advance)
+        self.is_doubtful = bad > 0 and bad >= good
+        self.unlike = reason if bad >= _MOST_UNLIKE and bad >= good else ""
 
 
 class PacketReader:
     """The samples of the packets of one sender, in order.  Not thread-safe.
 
-    A packet is taken at once if it continues what was taken.  Others wait until enough
-    of them fit together: then they are followed, and what lies between is lost, as far
-    as the clock agrees.
+    A packet is taken at once if it continues what was taken.  One that is ahead waits
+    for those before it, until there are so many that these count as lost, as far as the
+    clock agrees.  A new sender, and one whose time stamp leaps, is followed after as
+    many packets that are near each other.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
@@ -201,7 +201,8 @@ class PacketReader:
         self._sender: Sender | None = None
         self._heard = -inf
         self._next = 0  # time stamp
-        self._runs: list[_Run] = []
+        self._ahead: _Group | None = None  # packets of the sender that wait
+        self._groups: list[_Group] = []  # other ones, since the latest that was taken
         self._other_since: float | None = None  # packets of another at the same host
         self._began, self._passed = inf, 0  # the clock at the first of so many samples
 
@@ -213,16 +214,18 @@ class PacketReader:
         packet = parse(data, host, self._form)
         if isinstance(packet, str):
             return packet
-        sender = packet.sender
-        is_alive = now - self._heard < _OTHER_SENDER_SECONDS
-        if self._sender is not None and sender != self._sender and is_alive:
-            return self._of_another(host, now)
-        if sender == self._sender and packet.stamp == self._next:
-            return list(self._take([packet.samples], packet, now))
-        run = self._run_of(packet, now)
-        if run.unlike:
-            return run.unlike
-        return list(self._follow(run, now)) if run.is_long else []
+        if self._sender is not None and packet.sender != self._sender:
+            if now - self._heard < _OTHER_SENDER_SECONDS:
+                return self._of_another(host, now)
+        elif self._sender is not None:
+            ahead = _difference(packet.stamp, self._next)
+            if 0 <= ahead <= _NEAR_SECONDS * self.sample_rate:
+                self._ahead = _with(self._ahead, packet)
+                return self._take(now) or self._ahead.unlike or []
+        group = self._group_of(packet)
+        if group.unlike or not self._is_long(group):
+            return group.unlike or []
+        return self._follow(group, now)
 
     def _of_another(self, host: str, now: float) -> str:
         """Return why the packet of another sender is left out."""
@@ -233,56 +236,87 @@ class PacketReader:
                 return ""
         return OTHER_SENDER
 
-    def _run_of(self, packet: Packet, now: float) -> _Run:
-        """Return the run of a packet, the newest one that it fits, or a new one."""
-        own = [it for it in reversed(self._runs) if it.newest.sender == packet.sender]
-        run = next((it for it in own if it.fits(packet)), None)
-        if run is not None:
-            run.add(packet)
-        else:
-            run = next((it for it in own if it.denies(packet, now)), None)
-        if run is None:
-            run = _Run(packet, now)
-        else:
-            self._runs.remove(run)
-        self._runs = [*self._runs[1 - _MOST_RUNS :], run]
-        return run
+    def _group_of(self, packet: Packet) -> _Group:
+        """Add a packet to the newest group that it belongs to, or to a new one."""
+        found = None
+        for group in reversed(self._groups):
+            if group.sender == packet.sender and group.is_near(packet):
+                found = group
+                self._groups.remove(group)
+                break
+        found = _with(found, packet)
+        self._groups = [*self._groups[1 - _MOST_GROUPS :], found]
+        return found
 
-    def _follow(self, run: _Run, now: float) -> Iterator[Samples | Lost]:
-        parts, rate = run.parts, run.newest.sender.sample_rate
-        longest = _LONGEST_LOSS_SECONDS * rate
-        if (sender := run.newest.sender) != self._sender:
+    def _is_long(self, group: _Group) -> bool:
+        """Return True if a group lasts long enough, and seems to be PCM."""
+        seconds = group.samples / group.sender.sample_rate
+        enough = len(group.packets) >= _PROBATION_PACKETS
+        return enough and seconds >= _PROBATION_SECONDS and not group.is_doubtful
+
+    def _follow(self, group: _Group, now: float) -> list[Samples | Lost]:
+        """Go on with a group."""
+        begin = group.first(next(iter(group.packets)))
+        parts: list[Samples | Lost] = []
+        if (sender := group.sender) == self._sender:
+            parts = self._lose(_difference(begin, self._next), group, now)
+        else:
             self._sender = sender
             self.sample_rate, self.channels = sender.sample_rate, sender.channels
-            self._began, self._passed, self._other_since = run.since, 0, None
-        elif 0 < (lost := _difference(run.first, self._next)) <= longest:
-            parts = [Lost(lost, "stalled"), *parts]
-        clock = (now - self._began + _EARLY_SECONDS) * rate
-        if self._passed + _count(parts) > clock:  # the sender has begun to count anew
-            parts = [part for part in parts if not isinstance(part, Lost)]
-        yield from self._take(parts, run.newest, now)
+            self._began, self._passed, self._other_since = now, 0, None
+            self._began -= group.samples / sender.sample_rate
+        self._next, self._ahead = begin, group
+        return [*parts, *self._take(now)]
 
-    def _take(
-        self, parts: list[Samples | Lost], newest: Packet, now: float
-    ) -> Iterator[Samples | Lost]:
-        """Go on behind `parts`, and with packets that have waited for them."""
-        waiting = self._runs
-        self._runs = []
-        self._next = (newest.stamp + newest.count) % 2**32
-        self._heard = now
-        count = _count(parts)
-        self._passed += count
+    def _take(self, now: float) -> list[Samples | Lost]:
+        """Take the packets that are next, and give up those that do not come."""
+        parts: list[Samples | Lost] = []
+        ahead = self._ahead
+        while ahead is not None and ahead.packets:
+            packet = ahead.packets.pop(self._next, None)
+            if packet is not None:
+                parts.append(packet.samples)
+                self._next = (self._next + packet.count) % 2**32
+                self._pass(packet.count, now)
+                ahead.forget_before(self._next)
+            elif self._is_long(ahead):
+                begin = ahead.first(self._next)
+                parts += self._lose(_difference(begin, self._next), ahead, now)
+                self._next = begin
+            else:
+                break
+        if ahead is not None and not ahead.packets:
+            self._ahead = None
+        return parts
+
+    def _lose(self, count: int, group: _Group, now: float) -> list[Samples | Lost]:
+        """Return what is lost before a group; nothing if the sender counts anew."""
         rate = self.sample_rate
-        begins = self._began + _DRIFT * count / rate, now - self._passed / rate
+        limit = (now - self._began + _EARLY_SECONDS) * rate - self._passed
+        longest = min(limit - group.samples, _LONGEST_LOSS_SECONDS * rate)
+        if not 0 < count <= longest:
+            return []
+        self._passed += count
+        return [Lost(count, "stalled")]
+
+    def _pass(self, count: int, now: float) -> None:
+        """Count samples that were taken."""
+        self._passed += count
+        self._heard = now
+        self._groups.clear()
+        begins = (
+            self._began + _DRIFT * count / self.sample_rate,
+            now - self._passed / self.sample_rate,
+        )
         self._began = min(begins)
-        yield from parts
-        for run in waiting:
-            if run.newest.sender == self._sender and run.first == self._next:
-                yield from self._take(run.parts, run.newest, now)
 
 
-def _count(parts: list[Samples | Lost]) -> int:
-    return sum(it.count if isinstance(it, Lost) else it.shape[1] for it in parts)
+def _with(group: _Group | None, packet: Packet) -> _Group:
+    """Return `group` with a packet."""
+    if group is None:
+        return _Group(packet)
+    group.add(packet)
+    return group
 
 
 def _difference(stamp: int, other: int) -> int:
