@@ -89,7 +89,7 @@ def archive(
     compute_device: ComputeDeviceOption = None,
 ) -> int:
     """Analyse all recordings, and print what became of them."""
-    for library in ("pyarrow", "fsspec"):
+    for library in ("pyarrow", "duckdb", "fsspec"):
         require_extra("archive", library, "archive")
     if engine == "ray":
         require_extra("ray", "ray", "--engine ray")
@@ -112,6 +112,7 @@ def archive(
     limit_threads(settings.model.threads)
     from monitor.fleet.archive.analysis import ArchiveSettings, task_of
     from monitor.fleet.archive.inputs import find_inputs
+    from monitor.fleet.archive.joined import join_archive
     from monitor.fleet.archive.manifest import Manifest
     from monitor.fleet.archive.progress import Display
     from monitor.fleet.archive.recording_time import TimeRules
@@ -137,6 +138,8 @@ def archive(
     with Manifest(common.out, part) as manifest, Display() as display:
         runner = _engine(engine, common, digest, workers, address)
         totals = run_archive(tasks, manifest, runner, display)
+        if part is None:  # shards end at about the same time
+            join_archive(common.out)
     if as_json:
         print_json(asdict(totals))
     else:

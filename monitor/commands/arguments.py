@@ -172,6 +172,8 @@ def open_history(
     archive: Path | None,
     since: datetime | None,
     until: datetime | None,
+    *,
+    has_levels: bool = True,
 ) -> "Iterator[Reader]":
     """Open the database, or of an archive what overlaps a time range.
 
@@ -182,7 +184,9 @@ def open_history(
     if archive is not None:
         from monitor.fleet.archive.reader import open_archive
 
-        opened: AbstractContextManager[Reader] = open_archive(archive, since, until)
+        opened: AbstractContextManager[Reader] = open_archive(
+            archive, since, until, has_levels=has_levels
+        )
     else:
         from monitor.sinks.store.queries import open_to_read
 

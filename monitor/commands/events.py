@@ -83,7 +83,9 @@ def events(
     chosen = sources or ()
     configuration = load(config)
     with SpooledTemporaryFile(SPOOL_BYTES, "w+", encoding="utf-8", newline="") as lines:
-        with open_history(configuration, archive, first, last) as reader:
+        with open_history(
+            configuration, archive, first, last, has_levels=False
+        ) as reader:
             found = reader.events(
                 first,
                 last,

@@ -94,6 +94,9 @@ HOURS = pa.schema(
 )
 """The levels of a source in an hour, a row as in `level_hours` of the database."""
 
+OUTPUT = pa.field("output", _NAME)
+"""In the files that join recordings: the name of the file that a row is from."""
+
 
 @contextmanager
 def parquet_file(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:

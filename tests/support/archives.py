@@ -70,9 +70,10 @@ def run_engine(
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of all results, by their names."""
+    """The bytes of all results by their names, without the files that join them."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name[0] != "."
+        if path.parent != folder or path.suffix != ".parquet"
     }

@@ -20,32 +20,7 @@ from monitor.sinks.store.schema import MIGRATIONS, statements
 from monitor.text import path_text, printable
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-# The manifest says which files are valid: a kill may leave others.
-_RECORDINGS = """
-CREATE TEMP TABLE recordings AS
-SELECT *, row_number() OVER (ORDER BY start_ms, file) AS session,
-    dense_rank() OVER (ORDER BY source) AS source_key,
-    start_ms + round(1000 * seconds)::BIGINT AS end_ms
-FROM (
-    SELECT output, any_value(file) AS file, any_value(source) AS source,
-        any_value(sample_rate) AS sample_rate, any_value(seconds) AS seconds,
-        epoch_ms(any_value("start")) AS start_ms
-    FROM read_json($manifests, format = 'newline_delimited', ignore_errors = true,
-        columns = {output: 'VARCHAR', file: 'VARCHAR', source: 'VARCHAR',
-        sample_rate: 'INTEGER', seconds: 'DOUBLE', start: 'TIMESTAMP'})
-    WHERE output IS NOT NULL AND source IS NOT NULL AND sample_rate > 0
-    GROUP BY output
-)
-"""
-
-_CHOSEN = """
-SELECT output FROM recordings
-WHERE start_ms IS NULL
-    OR (end_ms + 60000 > coalesce($since, 0) AND start_ms < coalesce($until, 1e15))
-"""
-"""A sound may end behind the last window, and so a little after the recording."""
+    from monitor.fleet.archive.joined import ArchiveRows
 
 _EVENTS = """
 SELECT type, rows.id AS id, session, source_key AS source, label, start_sample,
@@ -53,8 +28,7 @@ SELECT type, rows.id AS id, session, source_key AS source, label, start_sample,
     peak_score, mean_score, level_dbfs, laeq_db, lafmax_db, level_offset_db,
     to_json(list_transform(top, lambda it: json_array(it.label, it.score))) AS top,
     model, end_reason, kind, state, detail, recordings.file AS file
-FROM read_parquet($files, filename = true) AS rows
-JOIN recordings ON output = parse_filename(filename, true)
+FROM {rows} AS rows JOIN recordings USING (output)
 WHERE coalesce(epoch_ms("end"), 0) > coalesce($since, -1)
     AND coalesce(epoch_ms(rows."start"), 0) < coalesce($until, 1e15)
 ORDER BY rows."start", rows.source, rows.id
@@ -64,8 +38,7 @@ _HOURS = """
 SELECT rows.source AS source_name, epoch_ms(rows."start") AS hour_ms,
     level_offset_db AS offset_db, covered_ms, energy, rows.lafmax_db AS lafmax_db,
     format, data
-FROM read_parquet($files, filename = true) AS rows
-JOIN recordings ON output = parse_filename(filename, true)
+FROM {rows} AS rows JOIN recordings USING (output)
 WHERE epoch_ms(rows."start") > coalesce($since, 0) - 3600000
     AND epoch_ms(rows."start") < coalesce($until, 1e15)
 ORDER BY rows.source, rows."start", rows.file
@@ -102,11 +75,16 @@ class ArchiveReader(Reader):
 
 @contextmanager
 def open_archive(
-    folder: Path, since: datetime | None = None, until: datetime | None = None
+    folder: Path,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    has_levels: bool = True,
 ) -> Iterator[ArchiveReader]:
     """Read the records of an archive that overlap a time range, UTC.
 
-    Without `since`, those whose time is unknown are among them.
+    Without `since`, those whose time is unknown are among them; without `has_levels`,
+    the levels of hours are not.
 
     Raises:
         ConfigError: The extra archive is missing.
@@ -115,16 +93,14 @@ def open_archive(
     require_extra("archive", "duckdb", "--archive")
     import duckdb
 
+    from monitor.fleet.archive.joined import ArchiveRows
+
     connection = sqlite3.connect(":memory:")
     try:
         with duckdb.connect() as database:
-            # Its bars would be between the lines of a table.
-            database.execute("SET enable_progress_bar = false")
-            bounds = {
-                "since": None if since is None else to_ms(since),
-                "until": None if until is None else to_ms(until),
-            }
-            files = _fill(connection, _Source(database, folder, bounds))
+            bounds = [None if it is None else to_ms(it) for it in (since, until)]
+            rows = ArchiveRows(database, folder, *bounds)
+            files = _fill(connection, rows, has_levels=has_levels)
         yield ArchiveReader(connection, files)
     except duckdb.Error as error:
         raise StoreError(
@@ -135,71 +111,38 @@ def open_archive(
         connection.close()
 
 
-class _Source:
-    """The rows of an archive in a time range."""
-
-    def __init__(
-        self,
-        database: "DuckDBPyConnection",
-        folder: Path,
-        bounds: Mapping[str, int | None],
-    ) -> None:
-        manifests = [str(path) for path in sorted(folder.glob("manifest*.jsonl"))]
-        if not manifests:
-            raise StoreError(
-                f"--archive: {printable(path_text(folder))} holds no archive; 'archive "
-                "--out' makes one"
-            )
-        self._database, self._folder, self._bounds = database, folder, bounds
-        database.execute(_RECORDINGS, {"manifests": manifests})
-        chosen = database.execute(_CHOSEN, bounds).fetchall()
-        self._chosen = {f"{output}.parquet" for (output,) in chosen}
-
-    def recordings(self) -> Iterator[dict[str, Any]]:
-        """All recordings, of any time: what lies between them was not listened to."""
-        return self._select("SELECT * FROM recordings ORDER BY session", {})
-
-    def rows(self, kind: str, query: str) -> Iterator[dict[str, Any]]:
-        """The rows of one kind."""
-        place = self._folder / kind
-        # A recording without such rows has no such file.
-        names = self._chosen & {path.name for path in place.glob("*.parquet")}
-        if not names:
-            return iter(())
-        files = [str(place / name) for name in sorted(names)]
-        return self._select(query, {"files": files, **self._bounds})
-
-    def _select(
-        self, query: str, values: Mapping[str, object]
-    ) -> Iterator[dict[str, Any]]:
-        found = self._database.execute(query, values)
-        columns = [each[0] for each in found.description]
-        while rows := found.fetchmany(10_000):
-            yield from (dict(zip(columns, row, strict=True)) for row in rows)
-
-
-def _fill(connection: sqlite3.Connection, source: _Source) -> dict[str, str]:
+def _fill(
+    connection: sqlite3.Connection, archive: "ArchiveRows", *, has_levels: bool
+) -> dict[str, str]:
     """Fill the tables; return the recordings of the events by their ids."""
     for script in MIGRATIONS:
         for statement in statements(script):
             connection.execute(statement)
-    for each in source.recordings():
-        connection.execute(
-            "INSERT OR IGNORE INTO sources (id, name) VALUES (:source_key, :source)",
-            each,
-        )
-        # One whose time is unknown is a moment of 1970, in which nothing was.
-        connection.execute(
-            "INSERT INTO sessions (id, session, started_ms, ended_ms, seen_ms, model, "
-            "labels, sample_rate) VALUES (:session, :output, coalesce(:start_ms, 1), "
-            "coalesce(:end_ms, 1), coalesce(:end_ms, 1), '', '[]', :sample_rate)",
-            each,
-        )
+    recordings = list(archive.select("SELECT * FROM recordings ORDER BY session"))
+    connection.executemany(
+        "INSERT OR IGNORE INTO sources (id, name) VALUES (:source_key, :source)",
+        recordings,
+    )
+    # One whose time is unknown is a moment of 1970, in which nothing was.
+    connection.executemany(
+        "INSERT INTO sessions (id, session, started_ms, ended_ms, seen_ms, model, "
+        "labels, sample_rate) VALUES (:session, :output, coalesce(:start_ms, 1), "
+        "coalesce(:end_ms, 1), coalesce(:end_ms, 1), '', '[]', :sample_rate)",
+        recordings,
+    )
     files: dict[str, str] = {}
-    for row in source.rows("events", _EVENTS):
-        connection.execute(_INSERTS[row["type"]], row)
-        files[row["id"]] = row["file"]
-    _fill_hours(connection, source.rows("hours", _HOURS))
+
+    def of_kind(kind: str) -> Iterator[dict[str, Any]]:
+        for row in rows:
+            if row["type"] == kind:
+                files[row["id"]] = row["file"]
+                yield row
+
+    rows = list(archive.rows("events", _EVENTS))
+    for kind, statement in _INSERTS.items():
+        connection.executemany(statement, of_kind(kind))
+    if has_levels:
+        _fill_hours(connection, archive.rows("hours", _HOURS))
     return files
 
 

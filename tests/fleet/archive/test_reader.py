@@ -1,6 +1,7 @@
 """`events` and `report` say of an archive what they say of a database."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import soundfile
 
 from monitor.audio.sources.demo import render_scene
 from monitor.fleet.archive.analysis import Analyzer
+from monitor.fleet.archive.joined import join_archive
 from monitor.fleet.archive.manifest import Manifest
 from monitor.fleet.archive.reader import open_archive
 from monitor.fleet.archive.tables import RecordingTables
@@ -144,6 +146,36 @@ def test_hours_of_several_recordings_add_up(tmp_path: Path) -> None:
         assert hour.source == "yard"
         assert hour.covered_seconds == pytest.approx(3 * 16.5, abs=1.5)
         assert hour.histogram.total() > 300
+
+
+def test_the_joined_files_are_the_same_however_they_came_about(
+    recorded: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """They follow the manifest, and never say more or less than it does."""
+    for number in range(3):
+        name = f"yard_20240501_0{number}0000.wav"
+        write_recording(tmp_path / "in" / name, 6.0, seed=number)
+    settings = settings_for(tmp_path / "out")
+    tasks, digest = tasks_of(tmp_path / "in", settings)
+    analyzer, joined = None, settings.out / "events.parquet"
+    counts = []
+    for task in tasks:
+        with Manifest(settings.out) as manifest:
+            analyzer = analyzer or Analyzer(settings, digest)
+            manifest.add(analyzer.analyze(task, lambda _share: None))
+        with open_archive(settings.out) as reader:
+            counts.append(len(list(reader.events())))
+        join_archive(settings.out)
+    assert counts == [1, 2, 3]
+    in_steps = joined.read_bytes()
+    joined.unlink()
+    join_archive(settings.out)
+    assert joined.read_bytes() == in_steps
+    # The newest has changed since.
+    with Manifest(settings.out) as manifest:
+        manifest.add(replace(manifest.entries[tasks[2].input.name], output="a" * 32))
+    with open_archive(settings.out) as reader:
+        assert len(list(reader.events())) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from monitor.fleet.archive.analysis import Analyzer, ArchiveSettings, Task
 from monitor.fleet.archive.engines.engine import Report
 from monitor.fleet.archive.inputs import reason_of
 from monitor.fleet.archive.manifest import Entry
+from monitor.text import printable
+
+_CONNECT_SECONDS = 10.0
 
 
 class _Worker:
@@ -42,6 +46,13 @@ class _Worker:
 
     def share(self) -> float:
         return self._share
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise `OSError` where nothing answers: Ray would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
 
 
 class RayActors:
@@ -76,6 +87,7 @@ class RayActors:
         cores = {"num_cpus": self.workers * self._threads} if self.workers else {}
         here = {} if self._address else {"include_dashboard": False, **cores}
         try:
+            _check_reachable(self._address)
             ray.init(
                 address=self._address or "local",
                 log_to_driver=False,
@@ -83,9 +95,11 @@ class RayActors:
                 configure_logging=False,
                 **here,
             )
-        except (OSError, RuntimeError, ValueError, RayError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError, RayError) as error:
+            reason = getattr(error, "strerror", None) or reason_of(error)
+            place = f" at {printable(self._address)}" if self._address else ""
             raise SoundMonitorError(
-                f"--engine ray: Ray cannot be started or reached: {reason_of(error)}"
+                f"--engine ray: Ray cannot be started or reached{place}: {reason}"
             ) from None
         if not self.workers:
             resources = ray.cluster_resources()
