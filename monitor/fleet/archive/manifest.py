@@ -6,7 +6,7 @@ Each shard has a manifest of its own, so that jobs on many machines write one fo
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -55,6 +55,9 @@ class Entry:
 
     seconds: float = 0.0
     """Length of what was analysed."""
+
+    covered_ms: Sequence[Sequence[int]] = ()
+    """Parts that windows cover, [begin, end], from the begin of the recording."""
 
     events: int = 0
     sample_rate: int | None = None

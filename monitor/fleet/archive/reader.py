@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from monitor.errors import StoreError
 from monitor.extras import require_extra
+from monitor.sinks.store.frame_rows import MAX_ROW_MS
 from monitor.sinks.store.level_hours import LevelHour, read_level_hour
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import insert, read_rows, to_ms
@@ -130,6 +131,12 @@ def _fill(
         "coalesce(:end_ms, 1), coalesce(:end_ms, 1), '', '[]', :sample_rate)",
         recordings,
     )
+    connection.executemany(
+        "INSERT INTO scores (session, source, start_ms, end_ms, start_sample, "
+        "window_samples, hop_samples, frames, data) VALUES (?, ?, ?, ?, 0, 1, 1, 1, "
+        "x'')",
+        (part for each in recordings for part in _covered(each)),
+    )
     files: dict[str, str] = {}
 
     def of_kind(kind: str) -> Iterator[dict[str, Any]]:
@@ -144,6 +151,17 @@ def _fill(
     if has_levels:
         _fill_hours(connection, archive.rows("hours", _HOURS))
     return files
+
+
+def _covered(recording: Mapping[str, Any]) -> Iterator[tuple[int, int, int, int]]:
+    """Times that windows cover, as rows of scores without any: no report reads them."""
+    if (start_ms := recording["start_ms"]) is None:
+        return
+    keys = (recording["session"], recording["source_key"])
+    for begin, end in recording["covered_ms"] or ():
+        for first in range(begin, end, MAX_ROW_MS):
+            last = min(first + MAX_ROW_MS, end)
+            yield (*keys, start_ms + first, start_ms + last)
 
 
 def _fill_hours(connection: sqlite3.Connection, rows: Iterator[dict[str, Any]]) -> None:

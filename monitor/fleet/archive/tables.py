@@ -66,6 +66,9 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
         self.seconds = 0.0
         """Length of what was read."""
 
+        self.covered_ms: list[list[int]] = []
+        """Parts that windows cover, from the begin of the recording."""
+
         self._paths = {kind: folder / kind / f"{output}.parquet" for kind in KINDS}
         self._place = place
         self._start = start
@@ -84,6 +87,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
             record = timed.record
             if isinstance(record, ScoreFrame):
                 self._frames.append(timed)
+                self._cover(timed)
                 self._hours.add(timed)
                 self._progress(timed.end_seconds)
             elif isinstance(record, SourceState):
@@ -112,6 +116,16 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
 
     def __enter__(self) -> Self:
         return self
+
+    def _cover(self, timed: Timed) -> None:
+        begin, end = (
+            timedelta(seconds=seconds) // timedelta(milliseconds=1)
+            for seconds in (timed.start_seconds, timed.end_seconds)
+        )
+        if self.covered_ms and begin <= self.covered_ms[-1][1]:
+            self.covered_ms[-1][1] = end
+        else:
+            self.covered_ms.append([begin, end])
 
     def placed(self, timed: Timed) -> Timed:
         """Put a record at its time of day, if the begin of the recording is known."""
