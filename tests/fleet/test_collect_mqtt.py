@@ -146,9 +146,7 @@ def test_of_two_collectors_one_is_killed_in_a_batch(
             time.sleep(0.5)
             number = script.add("digest")
             monitors.publish(script.monitor, script.messages[number])
-            found = re.fullmatch(
-                r"\{\[1,(\d+)\)\}", received(server, script.monitor)
-            )
+            found = re.fullmatch(r"\{\[1,(\d+)\)\}", received(server, script.monitor))
             return found is not None and int(found[1]) > 400
 
         for script in scripts:

@@ -178,7 +178,7 @@ class Analyzer:
             start=None if found is None else utc_text(found.start),
             time_from=None if found is None else found.origin,
             seconds=round(tables.seconds, 3),
-            covered_ms=tables.covered_ms,
+            windows_ms=tables.windows_ms,
             events=tables.events,
             sample_rate=self._models.spec.sample_rate,
         )

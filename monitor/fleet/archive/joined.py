@@ -28,12 +28,12 @@ SELECT *, row_number() OVER (ORDER BY start_ms, file) AS session,
 FROM (
     SELECT output, any_value(file) AS file, any_value(source) AS source,
         any_value(sample_rate) AS sample_rate, any_value(epoch_ms("start")) AS start_ms,
-        any_value(covered_ms) AS covered_ms,
+        any_value(windows_ms) AS windows_ms,
         any_value(epoch_ms("start") + round(1000 * seconds)::BIGINT) AS end_ms
     FROM read_json($manifests, format = 'newline_delimited', ignore_errors = true,
         columns = {output: 'VARCHAR', file: 'VARCHAR', source: 'VARCHAR',
         sample_rate: 'INTEGER', seconds: 'DOUBLE', start: 'TIMESTAMP',
-        covered_ms: 'BIGINT[][]'})
+        windows_ms: 'BIGINT[][]'})
     WHERE output IS NOT NULL AND source IS NOT NULL AND sample_rate > 0
     GROUP BY output
 )

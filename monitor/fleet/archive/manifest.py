@@ -56,7 +56,7 @@ class Entry:
     seconds: float = 0.0
     """Length of what was analysed."""
 
-    covered_ms: Sequence[Sequence[int]] = ()
+    windows_ms: Sequence[Sequence[int]] = ()
     """Parts that windows cover, [begin, end], from the begin of the recording."""
 
     events: int = 0

@@ -158,7 +158,7 @@ def _covered(recording: Mapping[str, Any]) -> Iterator[tuple[int, int, int, int]
     if (start_ms := recording["start_ms"]) is None:
         return
     keys = (recording["session"], recording["source_key"])
-    for begin, end in recording["covered_ms"] or ():
+    for begin, end in recording["windows_ms"] or ():
         for first in range(begin, end, MAX_ROW_MS):
             last = min(first + MAX_ROW_MS, end)
             yield (*keys, start_ms + first, start_ms + last)

@@ -66,7 +66,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
         self.seconds = 0.0
         """Length of what was read."""
 
-        self.covered_ms: list[list[int]] = []
+        self.windows_ms: list[list[int]] = []
         """Parts that windows cover, from the begin of the recording."""
 
         self._paths = {kind: folder / kind / f"{output}.parquet" for kind in KINDS}
@@ -122,10 +122,10 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
             timedelta(seconds=seconds) // timedelta(milliseconds=1)
             for seconds in (timed.start_seconds, timed.end_seconds)
         )
-        if self.covered_ms and begin <= self.covered_ms[-1][1]:
-            self.covered_ms[-1][1] = end
+        if self.windows_ms and begin <= self.windows_ms[-1][1]:
+            self.windows_ms[-1][1] = end
         else:
-            self.covered_ms.append([begin, end])
+            self.windows_ms.append([begin, end])
 
     def placed(self, timed: Timed) -> Timed:
         """Put a record at its time of day, if the begin of the recording is known."""
