@@ -141,7 +141,10 @@ def overrun(plan: DrillPlan, folder: Path, say: Say) -> DrillResult:
             monitor.stop()
             gaps = monitor.records("gap")
     stopped, error = continued - began, _nearest_to_zero(after - before)
-    lost = sum(gap["end_seconds"] - gap["start_seconds"] for gap in gaps)
+    lost = sum(
+        gap.get("left_out_seconds", gap["end_seconds"] - gap["start_seconds"])
+        for gap in gaps
+    )
     return DrillResult(
         "overrun",
         LEAST_LOST_SECONDS <= lost <= stopped + 1 and abs(error) <= TRUE_SECONDS,
