@@ -52,10 +52,10 @@ class Site:
             self.monitor.__exit__(None, None, None)
             self.monitor = None
 
-    def start_web(self) -> None:
-        """Start the page; return when it answers."""
+    def start_web(self, *more: str) -> None:
+        """Start the page, with more arguments; return when it answers."""
         listen = f"127.0.0.1:{self._port}"
-        command = ("web", "--config", str(self.file), "--listen", listen)
+        command = ("web", "--config", str(self.file), "--listen", listen, *more)
         log = (self.folder / "web.log").open("wb")
         with log:
             self._web = subprocess.Popen(
