@@ -1,9 +1,10 @@
 """A fleet: three monitors that hear a siren, a broker, a collector, and its page."""
 
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import sleep
 
 import numpy as np
@@ -12,10 +13,10 @@ from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE, WINDOW_SECONDS, Microphone, Visit
+from tests.browser.conftest import PHONE, WINDOW_SECONDS, Visit
 from tests.support.broker import needs_mosquitto, running_broker
-from tests.support.city_sounds import RATE
 from tests.support.fleet import collector_process
+from tests.support.played_sound import PlayedSound
 from tests.support.postgres import needs_postgres, running_postgres
 from tests.support.web_site import Site, site
 
@@ -32,44 +33,27 @@ publish:
 """
 
 
-@contextmanager
-def room_noise(microphone: Microphone) -> Iterator[None]:
-    """Play faint noise: a microphone that gives nothing but zeros is muted."""
-    draw, stop = np.random.default_rng(1), threading.Event()
-    noise = draw.normal(0, 0.001, (1, 10 * RATE)).astype(np.float32)
-
-    def play() -> None:
-        while not stop.is_set():
-            microphone.play(noise)
-
-    player = threading.Thread(target=play, name="noise")
-    if microphone.input == "mic:default":  # the other has noise of its own
-        player.start()
-    yield
-    stop.set()
-    if player.ident is not None:
-        player.join()
-
-
 @pytest.fixture(scope="module")
-def fleet(microphone: Microphone, siren: NDArray[np.float32]) -> Iterator[Site]:
+def fleet(siren: NDArray[np.float32]) -> Iterator[Site]:
     """The page of three monitors that have heard a siren; a source of roof is deaf."""
     with ExitStack() as stack:
-        stack.enter_context(room_noise(microphone))
         server = stack.enter_context(running_postgres())
         folder = stack.enter_context(site("")).folder
         broker = stack.enter_context(running_broker(folder))
         url = f"mqtt://127.0.0.1:{broker.port}"
         stack.enter_context(collector_process(server, url, folder / "collector"))
-        monitors = []
+        monitors, microphones = [], []
         for name, place in MONITORS.items():
-            text = CONFIG.replace("INPUT", microphone.input).replace("URL", url)
+            played = Path(stack.enter_context(TemporaryDirectory()))
+            microphones.append(PlayedSound(played))
+            text = CONFIG.replace("INPUT", microphones[-1].input).replace("URL", url)
             deaf = '- {name: door, input: "command:false"}' if name == "roof" else ""
             text = text.replace("MORE", deaf).replace("SITE", place)
             own = stack.enter_context(site(text.replace("NAME", name)))
             monitors.append(own.start_monitor())
         sleep(WINDOW_SECONDS)
-        microphone.play(siren)
+        for microphone in microphones:
+            microphone.begin((siren[0] * 32767).astype("<i2").tobytes())
         for monitor in monitors:
             monitor.wait_until(lambda it: it.records("event"), 30)
         page = stack.enter_context(site(""))
