@@ -159,6 +159,27 @@ def test_forged_packets_of_the_same_sender_make_nobody_deaf(
     assert listener.drawing.count("-") <= 1
 
 
+@pytest.mark.parametrize("farthest", [500, RATE, 2**31])
+@pytest.mark.parametrize("seed", range(5))
+def test_however_many_are_forged_nobody_is_deaf_for_half_a_second(
+    farthest: int, seed: int
+) -> None:
+    chance = random.Random(seed)
+    listener = Listener()
+    heard = heard_at = 0.0
+    for place, data in enumerate(sent(range(1000))):
+        if chance.random() < 0.3:
+            stamp = place * COUNT + chance.randint(-farthest, farthest)
+            payload = bytes(2 * chance.choice([1, 160, 700]))
+            number = place + chance.choice([0, 1, chance.randrange(2**16)])
+            listener.push(packet(stamp, number, payload=payload), seconds=0.0)
+        if chance.random() > 0.02:
+            listener.push(data)
+        if len(listener.heard) > heard:
+            heard, heard_at = len(listener.heard), listener.now
+        assert listener.now - heard_at < 0.5
+
+
 @pytest.mark.parametrize("leap", [900, 60, -60, -900])
 def test_a_counter_that_leaps_is_followed_and_nothing_is_lost(leap: int) -> None:
     """The clock knows that no sound is missing."""
