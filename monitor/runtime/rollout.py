@@ -20,7 +20,7 @@ from monitor import subreaper
 from monitor.config.rollout import RolloutSettings
 from monitor.errors import SoundMonitorError
 from monitor.own_command import own_command
-from monitor.records import HealthKind
+from monitor.records import HealthKind, HealthState
 from monitor.runtime.bundle_download import Download, Fetched
 from monitor.runtime.bundle_file import BundleError, read_bundle
 from monitor.runtime.health import HealthReport, HealthReports
@@ -102,6 +102,7 @@ class Rollout(Sink):
         self._due = context.now() + random.uniform(0, first)  # noqa: S311
         """Time of the next look for a bundle."""
 
+        self._health: HealthReport
         self._fault = self._refused = ""
         self._unfit = ("", "")
         """Digest and problems of the bundle that was checked in vain."""
@@ -126,6 +127,8 @@ class Rollout(Sink):
         every, now = self._settings.every_seconds, self._context.now()
         if self._fault != self._context.facts.bundle_fault:
             self._report()
+        # Again and again: a reload with another model clears every problem.
+        self._context.reports.post(self._health)
         try:
             if self._loaded != self._state.running:
                 self._await_reload(now)
@@ -272,7 +275,7 @@ class Rollout(Sink):
             self._report()
 
     def _report(self) -> None:
-        """Show the state in the status document and in the health records."""
+        """Show the state in the status document, and as health from the next step."""
         state, facts = self._state, self._context.facts
         self._fault = facts.bundle_fault
         refused = self._fault or self._refused
@@ -287,8 +290,8 @@ class Rollout(Sink):
         why = state.why_bad(state.newest)
         rolled_back = f"bundle {state.newest} was rolled back: {why}" if why else ""
         detail = refused or rolled_back
-        outcome = HealthReport("rollout", "raised" if detail else "cleared", detail)
-        self._context.reports.post(outcome)
+        state_of_health: HealthState = "raised" if detail else "cleared"
+        self._health = HealthReport("rollout", state_of_health, detail)
 
 
 def check_installed(environ: Mapping[str, str]) -> Check:

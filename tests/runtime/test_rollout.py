@@ -61,6 +61,9 @@ def test_a_new_problem_rolls_back_for_ever(fleet: Fleet, kind: HealthKind) -> No
     ((told, state, detail),) = fleet.health
     assert (told, state) == ("rollout", "raised")
     assert "bundle 2 was rolled back" in detail
+    # As a reload does that brings another model.
+    fleet.reports.finish("*", lambda _: 0, "reloaded")
+    assert [it[:2] for it in fleet.health] == [("rollout", "raised")]
     assert not (fleet.folder.path / "2.json").exists()
     fleet.reloaded()
     fleet.begin()

@@ -97,6 +97,7 @@ class Fleet:
 
     @property
     def health(self) -> list[tuple[str, str, str]]:
+        self.step(0.0)
         return [
             (it.kind, it.state, it.detail) for it in self.reports.drain(lambda _: 0)
         ]
