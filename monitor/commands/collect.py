@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -29,6 +30,9 @@ Examples:
   sound-monitor collect --database postgresql:///fleet --status
 """
 
+LEAVE_SECONDS = 10.0
+"""Longest wait for a file of Parquet that is being written."""
+
 
 def collect(
     database: Annotated[
@@ -54,6 +58,10 @@ def collect(
     ] = None,
     ca_file: Annotated[
         str | None, option("FILE", "Certificate authorities to trust, PEM.")
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        option("DIR", "Write Parquet too, by site and day, once a day is over."),
     ] = None,
     keep_days: Annotated[
         float, option("DAYS", "Records are deleted after so long.", min=1)
@@ -88,7 +96,8 @@ def collect(
     chosen |= {"password": password, "nkey": nkey, "ca_file": ca_file}
     given = {key: value for key, value in chosen.items() if value is not None}
     keep = Keep(keep_days, min(keep_days, keep_scores_days or keep_days))
-    return _collect(database, check_settings(FleetBroker, given, "collect"), keep)
+    settings = check_settings(FleetBroker, given, "collect")
+    return _collect(database, settings, keep, parquet)
 
 
 def check_address(url: str, name: str) -> None:
@@ -123,9 +132,9 @@ def _status(url: str, *, as_json: bool) -> int:
     return 1 if document["deaf"] or not document["monitors"] else 0
 
 
-def _collect(url: str, broker: "FleetBroker", keep: "Keep") -> int:
-    from threading import Event
-
+def _collect(
+    url: str, broker: "FleetBroker", keep: "Keep", parquet: Path | None
+) -> int:
     import psycopg
 
     from monitor.__main__ import INTERRUPTED
@@ -134,13 +143,14 @@ def _collect(url: str, broker: "FleetBroker", keep: "Keep") -> int:
     from monitor.fleet.collect.collector import Collector
     from monitor.fleet.collect.database import FleetDatabase, problem_of
     from monitor.fleet.collect.transport import open_transport
+    from monitor.runtime.threads import Threads
 
     log_to_stderr()
-    stop, signals = Event(), []
+    threads, signals = Threads(), []
 
     def end(number: int, _frame: object) -> None:
         signals.append(number)
-        stop.set()
+        threads.stop.set()
 
     database = FleetDatabase(url, keep)
     try:
@@ -153,8 +163,16 @@ def _collect(url: str, broker: "FleetBroker", keep: "Keep") -> int:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, end)
     try:
-        Collector(database, transport).run(stop)
+        if parquet is not None:
+            from monitor.fleet.collect.export import Exporter
+
+            threads.start("parquet", Exporter(url, parquet).run)
+        Collector(database, transport).run(threads.stop)
     finally:
+        threads.stop.set()
         transport.close()
         database.close()
+        threads.join(LEAVE_SECONDS)
+    if threads.failure is not None:
+        raise threads.failure
     return INTERRUPTED if signal.SIGINT in signals else 0

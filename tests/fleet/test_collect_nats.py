@@ -32,6 +32,9 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
+SEED = nkeys.encode_seed(b"7" * 32, nkeys.PREFIX_BYTE_USER)
+PUBLIC_KEY = nkeys.from_seed(SEED).public_key.decode()
+
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[NatsServer]:
@@ -140,6 +143,7 @@ def test_nkeys_and_permissions_of_the_documentation_keep_monitors_apart(
     (example,) = re.findall(r"```nats\n(.*?)```", page, re.DOTALL)
     authorization = example[example.index("authorization") :]
     authorization = authorization.replace("$2a$11$…", "secret")
+    authorization = re.sub(r"U[A-Z2-7]{50,}", PUBLIC_KEY, authorization)
     (place := tmp_path / "password").write_text("secret\n")
     script, other = Script(), Script("garden")
     script.add_many(8)
@@ -177,10 +181,8 @@ def test_nkeys_and_permissions_of_the_documentation_keep_monitors_apart(
 
 
 def test_a_collector_signs_in_with_an_nkey(server: Postgres, tmp_path: Path) -> None:
-    seed = nkeys.encode_seed(b"7" * 32, nkeys.PREFIX_BYTE_USER)
-    key = nkeys.from_seed(seed).public_key.decode()
-    (place := tmp_path / "seed").write_bytes(seed)
-    users = f"authorization {{ users: [ {{ nkey: {key} }} ] }}"
+    (place := tmp_path / "seed").write_bytes(SEED)
+    users = f"authorization {{ users: [ {{ nkey: {PUBLIC_KEY} }} ] }}"
     with (
         running_nats(tmp_path, users) as broker,
         collecting(server, broker.url, nkey=f"file:{place}") as collector,

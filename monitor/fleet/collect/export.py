@@ -1,0 +1,326 @@
+"""Parquet of the fleet's database: a file for each site and day that is over."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from psycopg.rows import dict_row
+
+from monitor.errors import StoreError
+from monitor.fleet.collect.database import connect, problem_of
+from monitor.fleet.collect.status import check_version
+from monitor.fleet.parquet import (
+    EVENTS,
+    LEVELS,
+    SCORES,
+    event_row,
+    parquet_file,
+    table_of,
+)
+from monitor.sinks.store.records import to_ms
+from monitor.sinks.store.scores import ScoreArrays, ScoreRow
+from monitor.text import utc_text
+
+STATE = "collected.json"
+"""What was exported: by it, the next time exports what has come since."""
+
+EVERY_SECONDS = 600.0
+LATE = timedelta(minutes=15)
+"""Longest time from the beginning of a transaction to its end."""
+
+_ROWS = 2000
+_LETTERS = 150
+
+_NO_SITE = "__HIVE_DEFAULT_PARTITION__"
+"""Null, for whoever reads the names of folders."""
+
+logger = logging.getLogger(__name__)
+
+_CHANGED = """
+SELECT DISTINCT site, (at AT TIME ZONE 'UTC')::date AS day
+FROM {} AS records LEFT JOIN monitors USING (monitor)
+WHERE at < %(today)s AND (stored > %(since)s OR monitor = ANY(%(moved)s))
+ORDER BY day, site
+"""
+
+_PLACED = "monitor, source, id, started AS start, ended AS end, start_sample, "
+_PLACED += "stop_sample, start_seconds, end_seconds"
+_OF_DAY = """
+WHERE at >= %(first)s AND at < %(last)s AND monitor IN (
+    SELECT monitor FROM monitors WHERE site IS NOT DISTINCT FROM %(site)s)
+"""
+_EVENTS = (
+    f"SELECT 'event' AS type, {_PLACED}, label, peak_score, mean_score, level_dbfs, "  # noqa: S608 - constants
+    f"laeq_db, lafmax_db, level_offset_db, end_reason, top, model FROM events {_OF_DAY}"
+    "ORDER BY monitor, source, at, id",
+    f"SELECT 'gap' AS type, {_PLACED}, end_reason, left_out_seconds FROM gaps {_OF_DAY}"  # noqa: S608
+    "ORDER BY monitor, source, at, id",
+    f"SELECT 'health' AS type, {_PLACED}, kind, state, detail FROM health {_OF_DAY}"  # noqa: S608
+    "ORDER BY monitor, source, at, id, state",
+)
+_SCORES = f"""
+SELECT scores.*, (
+    SELECT labels FROM sessions
+    WHERE sessions.monitor = scores.monitor AND sessions.session = scores.session
+) AS labels
+FROM scores {_OF_DAY} ORDER BY monitor, source, at, session, start_sample
+"""  # noqa: S608
+
+_KINDS = {"events": "events", "gaps": "events", "health": "events", "scores": "scores"}
+"""Tables, and the files that they are in; those of scores are two, one with levels."""
+
+
+@dataclass(slots=True)
+class Exporter:
+    """Keeps a folder of Parquet up to date; used by one thread."""
+
+    url: str
+    folder: Path
+    _has_failed: bool = field(default=False, init=False)
+
+    def run(self, stop: Event) -> None:
+        """Export now and then, until `stop`."""
+        while not stop.is_set():
+            try:
+                self.export(stop)
+                self._has_failed = False
+            except psycopg.Error as error:
+                self._warn(problem_of(error))
+            except OSError as error:
+                self._warn(str(error))
+            stop.wait(EVERY_SECONDS)
+
+    def _warn(self, reason: str) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            logger.warning("no Parquet is written: %s; trying again", reason)
+
+    def export(self, stop: Event, now: datetime | None = None) -> int:
+        """Write the days that are over and new or changed; return their number."""
+        path = self.folder / STATE
+        state = json.loads(path.read_text()) if path.exists() else {}
+        today = datetime.combine((now or datetime.now(UTC)).date(), time(), UTC)
+        with closing(connect(self.url)) as connection:
+            check_version(connection)
+            begun, sites = _sites(connection)
+            known: Mapping[str, Any] = state.get("sites", {})
+            moved = [it for it in known if known[it] != sites.get(it, known[it])]
+            values = {
+                "today": today,
+                "since": state.get("stored", "-infinity"),
+                "moved": moved,
+            }
+            written = self._write_changed(connection, values, stop)
+            for site in {known[it] for it in moved}:
+                written += self._write_left(connection, site, moved, stop)
+        if not stop.is_set():
+            state = {"stored": utc_text(begun - LATE), "sites": sites}
+            self.folder.mkdir(parents=True, exist_ok=True)
+            beside = path.with_suffix(".part")
+            beside.write_text(json.dumps(state))
+            beside.replace(path)
+        return written
+
+    def _write_changed(
+        self,
+        connection: psycopg.Connection,
+        values: Mapping[str, object],
+        stop: Event,
+    ) -> int:
+        days: dict[tuple[str | None, date], set[str]] = {}
+        for table, kind in _KINDS.items():
+            query = _CHANGED.format(table).encode()
+            for site, day in connection.execute(query, values):
+                days.setdefault((site, day), set()).add(kind)
+        for (site, day), kinds in days.items():
+            if stop.is_set():
+                break
+            self._write_day(connection, site, day, kinds)
+        return len(days)
+
+    def _write_left(
+        self,
+        connection: psycopg.Connection,
+        site: str | None,
+        moved: Sequence[str],
+        stop: Event,
+    ) -> int:
+        """Write the days of a site without the monitors that have left it."""
+        written = 0
+        for folder in sorted((self.folder / "events").glob(f"{_place(site)}/day=*")):
+            day = date.fromisoformat(folder.name.removeprefix("day="))
+            # What the database has no more stays in the files.
+            kinds = _kinds_of_day(connection, day, moved)
+            if kinds and not stop.is_set():
+                self._write_day(connection, site, day, kinds)
+                written += 1
+        return written
+
+    def _write_day(
+        self,
+        connection: psycopg.Connection,
+        site: str | None,
+        day: date,
+        kinds: set[str],
+    ) -> None:
+        """Replace the files of a site and day."""
+        first = datetime.combine(day, time(), UTC)
+        values = {"first": first, "last": first + timedelta(days=1), "site": site}
+        if "events" in kinds:
+            with parquet_file(self._path("events", site, day), EVENTS) as file:
+                for rows in _batches(connection, values, *_EVENTS):
+                    made = [event_row(row, **_origin(row, site)) for row in rows]
+                    file.write_table(table_of(made, EVENTS))
+        if "scores" in kinds:
+            with (
+                parquet_file(self._path("levels", site, day), LEVELS) as levels,
+                parquet_file(self._path("scores", site, day), SCORES) as scores,
+            ):
+                for rows in _batches(connection, values, _SCORES):
+                    tables = [each for row in rows if (each := _frames(row, site))]
+                    if tables:
+                        levels.write_table(pa.concat_tables(it for it, _ in tables))
+                        scores.write_table(pa.concat_tables(it for _, it in tables))
+
+    def _path(self, kind: str, site: str | None, day: date) -> Path:
+        folder = self.folder / kind / _place(site) / f"day={day}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / "fleet.parquet"
+
+
+def _sites(
+    connection: psycopg.Connection,
+) -> tuple[datetime, dict[str, str | None]]:
+    """Time of the database, and the site of each monitor."""
+    (begun,) = connection.execute("SELECT now()").fetchone() or (datetime.now(UTC),)
+    rows = connection.execute("SELECT monitor, site FROM monitors ORDER BY monitor")
+    return begun, dict(rows.fetchall())
+
+
+def _place(site: str | None) -> str:
+    name = _NO_SITE if site is None else quote(site, safe=" ")
+    if len(name) > _LETTERS:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        name = f"{name[:_LETTERS].rsplit('%', 1)[0]}-{digest}"
+    return f"site={name}"
+
+
+def _kinds_of_day(
+    connection: psycopg.Connection, day: date, monitors: Sequence[str]
+) -> set[str]:
+    """Kinds of files for which the database has records of monitors from a day."""
+    first = datetime.combine(day, time(), UTC)
+    values = [list(monitors), first, first + timedelta(days=1)]
+    return {
+        _KINDS[table]
+        for table in _KINDS
+        if connection.execute(
+            f"SELECT FROM {table} WHERE monitor = ANY(%s) AND at >= %s AND at < %s "
+            "LIMIT 1".encode(),
+            values,
+        ).fetchone()
+        is not None
+    }
+
+
+def _batches(
+    connection: psycopg.Connection, values: Mapping[str, object], *queries: str
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of queries, as many at a time as fit into memory."""
+    for query in queries:
+        with (
+            connection.transaction(),
+            connection.cursor("rows", row_factory=dict_row) as cursor,
+        ):
+            cursor.execute(query.encode(), values)
+            while rows := cursor.fetchmany(_ROWS):
+                yield rows
+
+
+def _origin(row: Mapping[str, Any], site: str | None) -> dict[str, str | None]:
+    return {"monitor": row["monitor"], "site": site}
+
+
+def _frames(row: Mapping[str, Any], site: str | None) -> tuple[pa.Table, pa.Table]:
+    """Tables of levels and scores of one row; empty if it is damaged."""
+    found = ScoreRow(
+        session=row["session"],
+        source=row["source"],
+        start=row["started"],
+        end=row["ended"],
+        start_sample=row["start_sample"],
+        window_samples=row["window_samples"],
+        hop_samples=row["hop_samples"],
+        frame_count=row["frames"],
+        format=row["format"],
+        data=row["data"],
+    )
+    try:
+        arrays = found.arrays()
+    except StoreError as error:
+        logger.debug("%s: %s", row["monitor"], error)
+        return LEVELS.empty_table(), SCORES.empty_table()
+    count, samples = found.frame_count, found.stop_sample - found.start_sample
+    per_sample = (found.end - found.start).total_seconds() / samples
+    begins = np.arange(count) * found.hop_samples
+    place = {"monitor": row["monitor"], "site": site, "source": row["source"]}
+    hops = begins + found.window_samples - found.hop_samples
+    levels = _levels(arrays)
+    at = to_ms(found.start)
+
+    def columns(first: Any, length: int) -> dict[str, Any]:
+        return {
+            **{name: [value] * count for name, value in place.items()},
+            "file": [None] * count,
+            "start": at + np.rint(1000 * first * per_sample).astype(np.int64),
+            "start_seconds": (found.start_sample + first) * per_sample,
+            "seconds": np.full(count, length * per_sample, np.float32),
+        }
+
+    return (
+        _table(LEVELS, columns(hops, found.hop_samples) | levels),
+        _table(
+            SCORES,
+            columns(begins, found.window_samples)
+            | {
+                "labels": [",".join(row["labels"] or ())] * count,
+                "scores": _scores(arrays),
+            },
+        ),
+    )
+
+
+def _levels(arrays: ScoreArrays) -> dict[str, Any]:
+    dbfs, _, laeq = arrays.levels.round(2).astype(np.float32).T
+    found = {"level_dbfs": dbfs, "laeq_db": laeq}
+    masked = {k: pa.array(it, mask=~np.isfinite(it)) for k, it in found.items()}
+    return masked | {"lafmax_db": pa.nulls(len(dbfs), pa.float32())}
+
+
+def _scores(arrays: ScoreArrays) -> pa.Array:
+    """Scores of each window; none where they were not computed."""
+    counts = np.where(arrays.computed, arrays.scores.shape[1], 0)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    values = arrays.scores[arrays.computed].ravel().round(4).astype(np.float32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def _table(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
+    arrays = [
+        it
+        if isinstance(it := columns[each.name], pa.Array)
+        else pa.array(it, each.type)
+        for each in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,0 +1,49 @@
+"""`sound-monitor collect`: what is wrong is said in a sentence, before the work."""
+
+import pytest
+
+from monitor.commands.app import run_command_line
+
+DATABASE = ("--database", "postgresql:///fleet")
+BROKER = ("--broker", "mqtt://localhost")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (BROKER, "missing option '--database'"),
+        (DATABASE, "--broker is missing"),
+        ((*DATABASE, "--broker", "http://x"), "must begin with mqtt://"),
+        ((*DATABASE, "--broker", "mqtt://me:pw@x"), "must not contain a user"),
+        ((*DATABASE, *BROKER, "--nkey", "file:x"), "nkey is for NATS"),
+        ((*DATABASE, *BROKER, "--password", "env:X"), "password needs username"),
+        (
+            (*DATABASE, *BROKER, "--username", "x", "--password", "secret"),
+            "must say where the secret is stored",
+        ),
+        ((*DATABASE, *BROKER, "--prefix", "a/b"), "must begin with a letter"),
+        ((*DATABASE, *BROKER, "--json"), "--json needs --status"),
+        (("--database", "fleet", *BROKER), "must begin with postgresql://"),
+        (("--database", "postgresql://a:b@c/d", *BROKER), "can read a password"),
+        (("--database", "postgresql://c/d?password=b", *BROKER), "can read a password"),
+        ((*DATABASE, *BROKER, "--keep-days", "0"), "greater than or equal to 1"),
+    ],
+)
+def test_wrong_usage_is_said_in_a_sentence(
+    arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["collect", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert sentence.lower() in error.lower()
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("more", [BROKER, ("--status",)])
+def test_a_database_that_is_not_there_is_said_in_a_sentence(
+    more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "postgresql://nobody@/fleet?host=/nonexistent"
+    assert run_command_line(["collect", "--database", url, *more]) == 1
+    error = capsys.readouterr().err
+    assert "the fleet's database" in error
+    assert error.count("\n") == 1
