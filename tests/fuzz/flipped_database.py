@@ -1,6 +1,7 @@
 """A database with flipped bits, as a worn flash card has, in the running parts."""
 
 import random
+import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -115,9 +116,14 @@ class FlippedDatabase:
                     encode_line(timed)
                 report_day(reader, Selection(OPENED.date(), OPENED.date(), OPENED))
                 reader.sessions()
-            with closing(Outbox(Database(self._path), read_only=True)) as outbox:
-                for entry in outbox.entries():
-                    outbox.attempts(entry.alert.id)
+            database = Database(self._path)
+            with closing(Outbox(database, read_only=True)) as outbox:
+                try:
+                    for entry in outbox.entries():
+                        outbox.attempts(entry.alert.id)
+                except (sqlite3.Error, UnicodeDecodeError) as error:
+                    # As the command `alerts` does.
+                    raise database.failure(error) from None
             forget(self._path, None, NOW)
         except SoundMonitorError as error:
             one_sentence(error)
