@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 DEADLINE_SECONDS = 10.0
@@ -26,6 +26,8 @@ class Relay:
         self.mute_without_picture = False
         """Withhold the packets of a camera that is asked for a single stream."""
 
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.requests: list[bytes] = []
         """All that clients have sent."""
@@ -33,13 +35,22 @@ class Relay:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
 
+    def cut(self) -> None:
+        """Close all connections; new ones are passed on.  Any thread."""
+        assert self._loop is not None, "it does not run"
+        self._loop.call_soon_threadsafe(self._cancel_pumps)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Pass on until `stop` is set."""
+        self._loop = asyncio.get_running_loop()
         server = await asyncio.start_server(self._connect, sock=self._socket)
         async with server:
             await stop.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+        self._cancel_pumps()
+
+    def _cancel_pumps(self) -> None:
+        for pump in self._pumps:
+            pump.cancel()
 
     async def _connect(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -55,11 +66,13 @@ class Relay:
             asyncio.create_task(self._pass_requests(reader, there[1], asked)),
             asyncio.create_task(self._pass_answers(there[0], writer, asked)),
         ]
+        self._pumps.update(pumps)
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()
+                self._pumps.discard(pump)
             writer.close()
             there[1].close()
 
@@ -82,9 +95,7 @@ class Relay:
     ) -> None:
         is_muted = False
         while data := await reader.read(_CHUNK_BYTES):
-            before = b"".join(asked)
-            is_single = before.count(b"SETUP ") == 1 and b"PLAY " in before
-            if self.mute_without_picture and is_single:
+            if self.mute_without_picture and _is_single(b"".join(asked)):
                 head, mark, _ = data.partition(b"$")
                 data = b"" if is_muted else head
                 is_muted = is_muted or bool(mark)
@@ -99,10 +110,22 @@ class Relay:
         await writer.drain()
 
 
+def _is_single(requests: bytes) -> bool:
+    """True for those of a client that wants a single stream of a camera."""
+    return requests.count(b"SETUP ") == 1 and b"PLAY " in requests
+
+
 @contextmanager
 def relay_to(port: int) -> Iterator[Relay]:
     """Relay connections to `port` while the block runs."""
-    relay = Relay(port)
+    with relays_to(port, 1) as (relay,):
+        yield relay
+
+
+@contextmanager
+def relays_to(port: int, count: int) -> Iterator[Sequence[Relay]]:
+    """Run so many relays to `port`, all on one thread."""
+    relays = [Relay(port) for _ in range(count)]
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
     ready = threading.Event()
 
@@ -110,15 +133,16 @@ def relay_to(port: int) -> Iterator[Relay]:
         stop = asyncio.Event()
         started.append((asyncio.get_running_loop(), stop))
         ready.set()
-        await relay.run(stop)
+        await asyncio.gather(stop.wait(), *(relay.run(stop) for relay in relays))
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), name="relay")
     thread.start()
     assert ready.wait(DEADLINE_SECONDS)
     try:
-        yield relay
+        yield relays
     finally:
-        relay.holds = False
+        for relay in relays:
+            relay.holds = False
         loop, stop = started[0]
         loop.call_soon_threadsafe(stop.set)
         thread.join(DEADLINE_SECONDS)
