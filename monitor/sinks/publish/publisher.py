@@ -223,7 +223,7 @@ class Publisher(Sink):
             position = self._add_digest() or position
         first = self._acknowledged + 1
         if first <= position.newest:
-            entries = self._queue.entries(first, position.newest)
+            entries = self._queue.entries(position.epoch, first, position.newest)
             self._send(position.epoch, entries)
             self._acknowledged = entries[-1].sequence
         self._succeed()
@@ -307,7 +307,7 @@ class Publisher(Sink):
             return
         epoch, first, last = self._again.popleft()
         if epoch == position.epoch:
-            entries = self._queue.entries(first, last)
+            entries = self._queue.entries(epoch, first, last)
         else:  # its database is gone
             entries = deleted(first, min(last, first + BATCH_RECORDS - 1))
         self._send(epoch, entries, is_again=True)

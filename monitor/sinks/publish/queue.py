@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.errors import StoreUnavailableError
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.encoding import encode
 from monitor.sinks.store.database import Database, PathConnection, transaction
@@ -122,7 +123,7 @@ class Queue:
             )
             return _position(connection)
 
-    def entries(self, first: int, last: int) -> list[Entry]:
+    def entries(self, epoch: str, first: int, last: int) -> list[Entry]:
         """Read from `first` on, up to `last`, but no more than fits into a batch.
 
         What was deleted is of type `deleted`.
@@ -131,6 +132,11 @@ class Queue:
         entries: list[Entry] = []
         size = 0
         with self._used() as connection:
+            position = _position(connection)
+            if position is None or position.epoch != epoch:
+                raise StoreUnavailableError(
+                    f"database {self._database.path} was replaced just now"
+                )
             rows = select(
                 connection,
                 "SELECT * FROM outgoing WHERE sequence BETWEEN ? AND ? "

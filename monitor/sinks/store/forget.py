@@ -119,7 +119,10 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
                     values,
                 )
             # Its place is published as deleted, and not what was there, or when.
-            connection.execute("DELETE FROM outgoing WHERE at_ms >= :since", values)
+            connection.execute(
+                "DELETE FROM outgoing WHERE at_ms >= :since AND type != 'session'",
+                values,
+            )
             first = values["since"] if counted.since is None else to_ms(counted.since)
             # A running monitor must not write the rest of it that it has in memory.
             connection.execute(
