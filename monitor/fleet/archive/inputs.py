@@ -20,7 +20,7 @@ _SUFFIXES = frozenset(
     f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"
 ) | {".aif", ".oga", ".opus"}
 
-_VERSIONS = ("ETag", "etag", "md5", "CRC", "mtime", "LastModified", "last_modified")
+_VERSIONS = ("ETag", "etag", "md5", "CRC", "mtime", "LastModified", "Last-Modified")
 """Keys of what file systems say about a file, of which the first that is there tells
 whether its content has changed."""
 
@@ -154,7 +154,8 @@ def _listing(system: Any, path: str) -> tuple[dict[str, Mapping[str, Any]], str]
     else:
         return {path: system.info(path)}, path.rpartition("/")[0]
     return {
-        name: facts
+        # A listing by HTTP has names alone.
+        name: facts if facts.get("size") is not None else system.info(name)
         for name, facts in every.items()
         if facts.get("type") != "directory" and _is_recording(name.removeprefix(root))
     }, root

@@ -5,6 +5,7 @@ DuckDB chooses the rows of a time range, and they go into a database in memory, 
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from monitor.errors import StoreError
 from monitor.extras import require_extra
 from monitor.sinks.store.frame_rows import MAX_ROW_MS
-from monitor.sinks.store.level_hours import LevelHour, read_level_hour
+from monitor.sinks.store.level_hours import joined, read_level_hour
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import insert, read_rows, to_ms
 from monitor.sinks.store.schema import MIGRATIONS, statements
@@ -166,18 +167,14 @@ def _covered(recording: Mapping[str, Any]) -> Iterator[tuple[int, int, int, int]
 
 def _fill_hours(connection: sqlite3.Connection, rows: Iterator[dict[str, Any]]) -> None:
     """Add up the parts that recordings have of an hour."""
-    hours: dict[tuple[object, ...], LevelHour] = {}
-    # They are read by the names of their columns alone.
-    for part in read_rows(cast("Iterator[sqlite3.Row]", rows), read_level_hour):
-        key = (part.source, part.start, part.offset_db)
-        if key in hours:
-            hours[key].add(part)
-        else:
-            hours[key] = part
+    hours: dict[tuple[object, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        hours[row["source_name"], row["hour_ms"], row["offset_db"]].append(row)
     keys = dict(connection.execute("SELECT name, id FROM sources"))
-    for hour in hours.values():
-        insert(
-            connection,
-            "level_hours",
-            {**hour.columns(), "source": keys[hour.source]},
-        )
+    for (source, *_), parts in hours.items():
+        columns = {k: it for k, it in parts[0].items() if k != "source_name"}
+        if len(parts) > 1:
+            # They are read by the names of their columns alone.
+            found = read_rows(cast("list[sqlite3.Row]", parts), read_level_hour)
+            columns = joined(list(found)).columns()
+        insert(connection, "level_hours", {**columns, "source": keys[source]})
