@@ -142,15 +142,16 @@ def test_of_two_collectors_one_is_killed_in_a_batch(
             assert len(all_stored(server, "m9")) < 400, "all had come already"
             victim.kill()
 
-        def is_complete(script: Script) -> bool:
+        def is_complete() -> bool:
             time.sleep(0.5)
-            number = script.add("digest")
-            monitors.publish(script.monitor, script.messages[number])
-            found = re.fullmatch(r"\{\[1,(\d+)\)\}", received(server, script.monitor))
-            return found is not None and int(found[1]) > 400
+            for script in scripts:
+                number = script.add("digest")
+                monitors.publish(script.monitor, script.messages[number])
+            ranges = [received(server, script.monitor) for script in scripts]
+            found = [re.fullmatch(r"\{\[1,(\d+)\)\}", text) for text in ranges]
+            return all(it is not None and int(it[1]) > 400 for it in found)
 
-        for script in scripts:
-            wait_until(lambda script=script: is_complete(script), script.monitor)
+        wait_until(is_complete)
     for script in scripts:
         found = all_stored(server, script.monitor)
         assert found[:400] == list(range(1, 401))

@@ -18,7 +18,12 @@ from monitor.fleet.collect.schema import (
     is_partitioned,
     migrate,
 )
-from monitor.sinks.publish.record import Message, RecordError, decode_message
+from monitor.sinks.publish.record import (
+    Message,
+    Reason,
+    RecordError,
+    decode_message,
+)
 
 EXAMPLE_LETTERS = 200
 MOST_RANGES = 10_000
@@ -163,26 +168,27 @@ class FleetDatabase:
                 row = self._row(arrival)
             except RecordError as error:
                 refusals.add(arrival, error.reason, str(error))
-                continue
-            if row.kind == _REFUSED:
-                refusals.add(arrival, "too-old", f"it is of {row.at:%Y-%m-%d}")
+                if error.message is None:
+                    continue
+                # Its number has come: the monitor is not asked for it again and again.
+                row = _Row(error.message, arrival, _REFUSED, arrival.at, "{}")
             it = row.message
             rows[it.monitor, it.epoch, it.sequence] = row
         return list(rows.values()), refusals
 
     def _row(self, arrival: Arrival) -> _Row:
         message = decode_message(arrival.payload, arrival.monitor, arrival.at)
-        if message.sequence > LARGEST_SEQUENCE:
-            raise RecordError("wrong-value", f"sequence: {message.sequence}")
+        kind, at = message.type, _time_of(message)
         try:
             record = json.dumps(message.record, allow_nan=False)
         except RecursionError:
-            raise RecordError("not-json", "it is nested too deeply") from None
-        kind, at = message.type, _time_of(message)
+            raise _refusal("not-json", "it is nested too deeply", message) from None
+        if message.sequence > LARGEST_SEQUENCE:
+            raise RecordError("wrong-value", f"sequence: {message.sequence}")
         if message.contents is None:
             kind = "raw"
         elif at < self.keep.since(TABLES.get(kind, ""), arrival.at):
-            kind = _REFUSED
+            raise _refusal("too-old", f"it is of {at:%Y-%m-%d}", message)
         return _Row(message, arrival, kind, at, record)
 
     def _write(self, rows: list[_Row], refusals: _Refusals) -> None:
@@ -293,6 +299,12 @@ class FleetDatabase:
                 key[1],
                 refusals.newest[key][1],
             )
+
+
+def _refusal(reason: Reason, sentence: str, message: Message) -> RecordError:
+    error = RecordError(reason, sentence)
+    error.message = message
+    return error
 
 
 def connect(url: str) -> psycopg.Connection:

@@ -14,7 +14,7 @@ import binascii
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -44,6 +44,7 @@ Reason = Literal[
     "incomplete",  # the record lacks a key that its type needs
     "wrong-value",  # wrong type, out of range, too long
     "wrong-time",  # before 2000, after 2100, or a day ahead of the collector
+    "too-old",  # older than the collector keeps
 ]
 """Why a message is refused."""
 
@@ -54,6 +55,7 @@ class RecordError(SoundMonitorError):
     def __init__(self, reason: Reason, sentence: str) -> None:
         super().__init__(sentence)
         self.reason: Reason = reason
+        self.message: Message | None = None  # if its contents alone are refused
 
 
 def _time(value: object) -> datetime:
@@ -86,6 +88,7 @@ _Time = Annotated[datetime, BeforeValidator(_time)]
 _LabelScore = Annotated[tuple[_Name, _Share | None], Field(strict=False)]
 _Range = Annotated[tuple[_Positive, _Positive], Field(strict=False)]
 _Epoch = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+_P = TypeVar("_P", bound="Contents")
 _Monitor = Annotated[str, Field(pattern=rf"^{MONITOR}$")]
 _Type = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 
@@ -314,11 +317,16 @@ def decode_message(payload: bytes, monitor: str, now: datetime) -> Message:
     envelope = _checked(_Envelope, document, now, "envelope")
     if envelope.monitor != monitor:
         raise RecordError("monitor", f"it names {envelope.monitor}, not {monitor}")
-    contents = None
-    if envelope.form == FORM and (kind := TYPES.get(envelope.type)) is not None:
-        contents = _checked(kind, envelope.record, now, "wrong-value")
     # `_Envelope` has the keys of `Message` but for the last.
-    return Message(**dict(envelope), contents=contents)
+    message = Message(**dict(envelope), contents=None)
+    if message.form != FORM or (kind := TYPES.get(message.type)) is None:
+        return message
+    try:
+        contents = _checked(kind, message.record, now, "wrong-value")
+        return replace(message, contents=contents)
+    except RecordError as error:
+        error.message = message
+        raise
 
 
 def _parse(payload: bytes) -> Any:
@@ -345,27 +353,23 @@ def _finite(text: str) -> float:
     return value
 
 
-_P = TypeVar("_P", bound=Contents)
-
-
 def _checked(kind: type[_P], values: object, now: datetime, otherwise: Reason) -> _P:
     try:
         part = kind.model_validate(values)
     except _Invalid as invalid:
         error = invalid.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, error["loc"]))
+        found: Reason = otherwise
         if error["type"] == _WRONG_TIME:
-            found: Reason = "wrong-time"
+            found = "wrong-time"
         elif error["type"] == "missing" and otherwise != "envelope":
             found = "incomplete"
-        else:
-            found = otherwise
         text = error["msg"].partition(", ")[2] or error["msg"]
         raise RecordError(found, f"{key:.60}: {text:.100}") from None
     for key, value in part:
         if isinstance(value, datetime) and value > now + _AHEAD:
-            sentence = f"{key}: {utc_text(value)} is more than a day ahead"
-            raise RecordError("wrong-time", sentence)
+            text = f"{key}: {utc_text(value)} is more than a day ahead"
+            raise RecordError("wrong-time", text)
     return part
 
 
