@@ -6,8 +6,8 @@ One message is one record, a JSON object in UTF-8:
      "sent": "2026-11-30T21:00:00.123Z", "record": {...}}
 
 Sequence numbers begin at 1 with every epoch, which is a new database, and have no
-holes.  The same sequence may come twice; so may the same event under two epochs, when a
-database was set aside: the id of the event tells.
+holes.  The same sequence may come twice; so may an event under two epochs, when a
+database was set aside: its id tells.
 """
 
 import binascii
@@ -33,8 +33,7 @@ LARGEST_BYTES = 256 * 1024
 MOST_RANGES, WANTED_BYTES = 100, 1000
 _MOST = 2**63 - 1  # what databases take
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-_AHEAD = timedelta(days=1)
-_WRONG_TIME = "wrong_time"
+_AHEAD, _WRONG_TIME = timedelta(days=1), "wrong_time"
 
 Reason = Literal[
     "too-large",
@@ -312,8 +311,6 @@ def decode_message(payload: bytes, monitor: str, now: datetime) -> Message:
         RecordError: It is refused.
     """
     document = _parse(payload)
-    if not isinstance(document, dict):
-        raise RecordError("not-json", "it is no JSON object")
     envelope = _checked(_Envelope, document, now, "envelope")
     if envelope.monitor != monitor:
         raise RecordError("monitor", f"it names {envelope.monitor}, not {monitor}")
@@ -322,11 +319,11 @@ def decode_message(payload: bytes, monitor: str, now: datetime) -> Message:
     if message.form != FORM or (kind := TYPES.get(message.type)) is None:
         return message
     try:
-        contents = _checked(kind, message.record, now, "wrong-value")
-        return replace(message, contents=contents)
+        checked = _checked(kind, message.record, now, "wrong-value")
     except RecordError as error:
         error.message = message
         raise
+    return replace(message, contents=checked)
 
 
 def _parse(payload: bytes) -> Any:
@@ -344,6 +341,8 @@ def _parse(payload: bytes) -> Any:
                 raise ValueError("it contains NUL")
     except (ValueError, RecursionError) as error:
         raise RecordError("not-json", f"it is no JSON: {error!s:.80}") from None
+    if not isinstance(document, dict):
+        raise RecordError("not-json", "it is no JSON object")
     return document
 
 
