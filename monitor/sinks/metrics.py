@@ -80,6 +80,8 @@ FAMILIES = (
     (GAUGE, "real_time_factor", "", (), "Processing time by duration of the sound."),
     (GAUGE, "queue_length", "", ("queue",), "Items that wait in a queue."),
     (GAUGE, "alerts", "", ("endpoint", "state"), "Alerts in the outbox."),
+    (GAUGE, "publish_pending", "", (), "Records that wait for a fleet's broker."),
+    (GAUGE, "publish_failing", "", (), "Whether they cannot be published now."),
     (GAUGE, "alerts_oldest_age", "seconds", ("endpoint",), "Of the oldest pending."),
 )
 
@@ -222,6 +224,9 @@ def _samples(it: Document) -> Iterator[Sample]:
         yield "trouble", (EVERY_SOURCE, trouble["kind"]), 1
     for source in it["sources"]:
         yield from _source(source)
+    if it["publishing"] is not None:
+        yield "publish_pending", (), it["publishing"]["pending"]
+        yield "publish_failing", (), it["publishing"]["problem"] is not None
     endpoints = {} if it["outbox"] is None else it["outbox"]["endpoints"]
     for endpoint, alerts in endpoints.items():
         yield "alerts", (endpoint, "pending"), alerts["pending"]

@@ -60,6 +60,7 @@ def full_monitor(tmp_path: Path) -> FakeMonitor:
     monitor = FakeMonitor(tmp_path, ("siren/webhook", "dog/command"), path)
     monitor.daemon.watchdog = Watchdog(30.0, monitor.clock.monotonic())
     monitor.daemon.reload = Reload(monitor.clock.utc(), False, "no")
+    monitor.publishing = {"pending": 12, "problem": "no collector"}
     return monitor
 
 
@@ -109,6 +110,8 @@ def test_the_metrics_hold_everything_known(tmp_path: Path) -> None:
         "noise_floor_dbfs{source=street}": -60,
         "trouble{kind=clipping,source=street}": 1,
         "queue_length{queue=store-records}": 7,
+        "publish_pending{}": 12,
+        "publish_failing{}": 1,
         "canary_ok{source=street}": 1,
         "latency_seconds_bucket{le=0.1}": 5,
         "latency_seconds_bucket{le=0.5}": 8,

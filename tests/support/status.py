@@ -40,8 +40,13 @@ class FakeMonitor:
         self.daemon = DaemonFacts("config.yaml", "", self.clock.utc(), 4711)
         settings = SnapshotSettings(state_dir, database, endpoints, "auto")
         self.mutes: list[Document] = []
+        self.publishing: Document | None = None
         self.tracker = StatusTracker(
-            settings, self.daemon, self.clock, lambda: self.mutes
+            settings,
+            self.daemon,
+            self.clock,
+            lambda: self.mutes,
+            lambda: self.publishing,
         )
         self.captured = 60.0
 
