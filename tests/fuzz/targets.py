@@ -25,6 +25,7 @@ from tests.fuzz.bundle_file import BundleFile
 from tests.fuzz.capture_pipe import CapturePipe
 from tests.fuzz.card_files import CardFiles
 from tests.fuzz.flipped_database import FlippedDatabase
+from tests.fuzz.published_message import PublishedMessage
 from tests.fuzz.seeds import RICH_CONFIG, WORDS
 from tests.support import ROOT
 from tests.support.embeddings import KEPT, embedded_frames
@@ -263,4 +264,5 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "flips": FlippedDatabase,
     "pipe": CapturePipe,
     "bundle": BundleFile,
+    "message": PublishedMessage,
 }

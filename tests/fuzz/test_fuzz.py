@@ -27,6 +27,7 @@ EXAMPLES = {
     "flips": 40,
     "pipe": 400,
     "bundle": 400,
+    "message": 2000,
 }
 SEED = 1
 LONG_SECONDS = float(os.environ.get("SOUND_MONITOR_FUZZ_SECONDS", "600"))
