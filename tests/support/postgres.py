@@ -36,6 +36,11 @@ class Postgres:
     def url(self) -> str:
         return f"postgresql://fleet@/fleet?host={self._folder}"
 
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def create(self) -> None:
         if USER is not None:
             shutil.chown(self._folder, USER)

@@ -26,7 +26,7 @@ from monitor.sinks.publish.record import (
 )
 
 EXAMPLE_LETTERS = 200
-MOST_RANGES = 10_000
+MOST_RANGES = 2_000
 """Ranges of received sequence numbers of one stream; more than any that is honest."""
 
 LARGEST_SEQUENCE = 2**62
@@ -327,6 +327,7 @@ def connect(url: str) -> psycopg.Connection:
         raise StoreError(f"--database: {error!s:.200}") from None
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET client_min_messages = warning")
+    connection.execute("SET jit = off")  # of a fast query, it is most of the time
     connection.execute("SET statement_timeout = '10min'")
     return connection
 

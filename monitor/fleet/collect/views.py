@@ -83,8 +83,8 @@ LEFT JOIN LATERAL (
         WHERE each ->> 'kind' = 'deaf' AND NOT is_silent
     ) AS every
 ) AS gap ON true
-LEFT JOIN LATERAL (
-    SELECT
+LEFT JOIN (
+    SELECT streams.monitor,
         sum(amount) FILTER (WHERE hole.given_up IS NULL)::bigint AS missing,
         sum(amount) FILTER (WHERE hole.given_up IS NOT NULL)::bigint AS given_up
     FROM streams JOIN missing AS hole ON hole.stream = streams.id
@@ -93,6 +93,6 @@ LEFT JOIN LATERAL (
             int8multirange(int8range(hole.first, hole.last, '[]')) - streams.received
         ) AS each
     ) AS rest
-    WHERE streams.monitor = m.monitor AND hole.filled IS NULL
-) AS hole ON true;
+    WHERE hole.filled IS NULL GROUP BY streams.monitor
+) AS hole ON hole.monitor = m.monitor;
 """

@@ -36,7 +36,7 @@ class FleetContext(WebContext):
 
         options = (
             f"-c statement_timeout={STATEMENT_MS} -c default_transaction_read_only=on "
-            "-c default_transaction_isolation=repeatable\\ read"
+            "-c default_transaction_isolation=repeatable\\ read -c jit=off"
         )
         try:
             with psycopg.connect(
