@@ -1,4 +1,4 @@
-"""The reader of published records, as a target of the fuzzing: anybody may send them."""
+"""The reader of published records, as a target of the fuzzing: anybody may send one."""
 
 import json
 import random

@@ -24,6 +24,7 @@ from monitor.sinks.publish.record import RecordError, decode_wanted, encode_mess
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_snapshot import StatusTracker
+from monitor.sinks.store.side_files import DiskReserve
 from monitor.statistics import Statistics
 from monitor.text import duration, utc_text
 
@@ -36,6 +37,9 @@ CLOSE_SECONDS = 1.0
 
 HEALTH_SECONDS = 600.0
 """Time without a broker after which that is a health problem."""
+
+FULL_DISK_FACTOR = 10
+"""Digests are so much rarer while the disk is full."""
 
 WANTED_SECONDS = 10.0
 """Pause between two requests of collectors that are answered."""
@@ -127,6 +131,7 @@ class Publisher(Sink):
         """
         self._monitor = monitor
         self._queue = Queue(database)
+        self._disk = DiskReserve(database)
         self._transport = transport
         self._digest_seconds = digest_seconds
         self._tracker = tracker
@@ -319,7 +324,9 @@ class Publisher(Sink):
         digest = self._digest()
         if not digest["sources"]:
             return None
-        self._digest_due = self._clock.monotonic() + self._digest_seconds
+        # The space that is reserved is for onsets and events.
+        seldom = FULL_DISK_FACTOR if self._disk.is_almost_full else 1
+        self._digest_due = self._clock.monotonic() + seldom * self._digest_seconds
         self._queue.add_digest(digest, self._clock.utc())
         return self._look()
 
