@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from monitor.errors import SoundMonitorError
 from monitor.fleet.archive.analysis import Analyzer, Task
 from monitor.fleet.archive.engines.processes import Processes
 from monitor.fleet.archive.manifest import Entry, Manifest
+from monitor.fleet.archive.tables import RecordingTables
+from monitor.records import Timed
 from tests.support.archives import (
     contents,
     run_engine,
@@ -213,7 +216,15 @@ def test_a_second_run_into_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_long_recording_is_written_while_it_is_analysed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept = []
+
+    class Watched(RecordingTables):
+        def write(self, batch: Sequence[Timed], /) -> None:
+            super().write(batch)
+            kept.append(len(self._frames))
+
     monkeypatch.setattr("monitor.fleet.archive.tables._ROWS", 8)
+    monkeypatch.setattr("monitor.fleet.archive.analysis.RecordingTables", Watched)
     write_recording(tmp_path / "in" / "20240501_050000.wav", 20.0)
     settings = settings_for(tmp_path / "out")
     (task,), digest = tasks_of(tmp_path / "in", settings)
@@ -221,6 +232,7 @@ def test_a_long_recording_is_written_while_it_is_analysed(
         entry = Analyzer(settings, digest).analyze(task, lambda _share: None)
     file = pq.ParquetFile(settings.out / "scores" / f"{entry.output}.parquet")
     groups = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+    assert max(kept) < 8
     assert groups[:-1] == [8] * (len(groups) - 1)
     assert len(groups) > 2
 
@@ -238,11 +250,22 @@ def test_the_tables_hold_levels_and_scores_at_their_times(
             "WHERE file = 'cards/yard/20240501_050001.wav'",
             [f"{tmp_path}/scores/*.parquet"],
         ).fetchone()
+        ends = [
+            database.execute(
+                "SELECT start_seconds + seconds FROM read_parquet(?) "
+                "WHERE file = 'cards/yard/20240501_050001.wav' ORDER BY start",
+                [f"{tmp_path}/{kind}/*.parquet"],
+            ).fetchall()
+            for kind in ("levels", "scores")
+        ]
         loudest = database.execute(
             "SELECT file, epoch_ms(start) % 60000, laeq_db, seconds "
             "FROM read_parquet(?) WHERE source = 'yard' ORDER BY laeq_db DESC LIMIT 1",
             [f"{tmp_path}/levels/*.parquet"],
         ).fetchone()
+    # The level is that of the newest hop of the window.
+    assert ends[0][0][0] == pytest.approx(4.005, abs=0.002)
+    assert [round(it, 2) for (it,) in ends[0]] == [round(it, 2) for (it,) in ends[1]]
     assert siren is not None
     assert loudest is not None
     assert siren[0] > 0.6

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -176,6 +177,8 @@ def test_the_joined_files_are_the_same_however_they_came_about(
         manifest.add(replace(manifest.entries[tasks[2].input.name], output="a" * 32))
     with open_archive(settings.out) as reader:
         assert len(list(reader.events())) == 2
+    join_archive(settings.out)
+    assert pq.read_table(joined).num_rows == 2
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,12 @@ def test_chunks_of_guano_and_broadcast_wav(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "a.wav", 1.0)
     bext = b"\0" * 320 + b"2024-05-01" + b"05-00-00" + b"\0" * 264
     with_chunk(path, b"junk", b"odd")
+    with_chunk(path, b"guan", b"odd")
     with_chunk(path, b"bext", bext)
     assert found(path) == ("2024-05-01 05:00:00.000", "bext")
     guano = "GUANO|Version: 1.0\nTimestamp: 2023-01-25T11:43:02.211+01:00\nNote: x\n"
+    path = write_recording(tmp_path / "b.wav", 1.0)
+    with_chunk(path, b"bext", bext)
     with_chunk(path, b"guan", guano.encode())
     assert found(path) == ("2023-01-25 10:43:02.211", "guano")
 
