@@ -265,6 +265,25 @@ def test_days_are_dropped_when_they_are_old(server: Postgres) -> None:
         database.close()
 
 
+def test_a_reader_of_a_table_delays_no_new_day(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    script.add("event")
+    database.write(script.arrivals())
+    script.started -= timedelta(days=2)
+    script.add("event")
+    with server.connect() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM events")
+        database.connection().execute("SET lock_timeout = '2s'")
+        database.write(script.arrivals())
+        # Nor is a day that is read dropped, or waited for.
+        remove_old(database.connection(), Keep(1), now() + timedelta(hours=1))
+    assert stored(server)["events"] == [1, 2]
+    remove_old(database.connection(), Keep(0), now() + timedelta(hours=1))
+    assert stored(server)["events"] == [1]
+
+
 def test_timescaledb_takes_the_place_of_partitions(server: Postgres) -> None:
     """Its functions are played by two of the same names: the extension is not here."""
     with server.connect() as connection:

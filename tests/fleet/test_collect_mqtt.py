@@ -202,10 +202,52 @@ def test_the_broker_is_killed_and_started(
         broker.start()
         wait_until(monitors.client.is_connected)
         script.add("digest", last=300)
-        monitors.publish("yard", script.messages[301])
-        wait_until(lambda: received(server) == "{[1,302)}")
+
+        def is_complete() -> bool:
+            time.sleep(0.5)  # it may come before the collector is back
+            monitors.publish("yard", script.messages[301])
+            return received(server) == "{[1,302)}"
+
+        wait_until(is_complete)
     assert all_stored(server) == list(range(1, 302))
     assert len([each for each in caplog.messages if "trying again" in each]) == 1
+
+
+def test_a_table_that_is_lost_is_said_and_waited_for(
+    server: Postgres, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = Script()
+    script.add("event")
+    with (
+        caplog.at_level(logging.INFO),
+        collecting(server, url_of(broker)),
+        mqtt_monitors(broker.port, script) as monitors,
+    ):
+        with server.connect() as connection:
+            connection.execute("ALTER TABLE events RENAME TO hidden")
+            monitors.publish_all()
+            wait_until(lambda: "the database is away" in caplog.text)
+            connection.execute("ALTER TABLE hidden RENAME TO events")
+        wait_until(lambda: all_stored(server) == [1])
+    away = [each for each in caplog.messages if "away" in each]
+    assert len(away) == 1
+    assert 'relation "events" does not exist' in away[0]
+
+
+def test_a_collector_waits_for_a_broker_that_is_not_there_yet(
+    server: Postgres, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Broker(tmp_path)
+    log = tmp_path / "home" / "log"
+    with collector_process(server, url_of(broker), tmp_path / "home", waits=False):
+        wait_until(lambda: log.exists() and "trying again" in log.read_text())
+        broker.start()
+        try:
+            wait_until(lambda: "records are collected" in log.read_text())
+        finally:
+            broker.stop()
+    assert log.read_text().count("trying again") <= 2
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_topic_that_names_no_monitor_is_refused(

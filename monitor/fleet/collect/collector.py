@@ -78,7 +78,8 @@ class Collector:
             action()
         except psycopg.errors.TransactionRollback:
             return self._try(action)  # a deadlock, which the other one survived
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except psycopg.Error as error:
+            self.database.close()
             if not self._is_away:
                 logger.warning(
                     "the database is away, nothing is acknowledged: %s; trying again",

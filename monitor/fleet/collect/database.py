@@ -110,8 +110,8 @@ class _Refusals:
 class FleetDatabase:
     """One connection to the fleet's database; used by one thread.
 
-    All methods raise `psycopg.OperationalError` while the database is away; the next
-    call connects again.
+    All methods raise `psycopg.Error` while the database is away, or nobody may write
+    it; after `close` the next call connects again.
     """
 
     def __init__(self, url: str, keep: Keep | None = None) -> None:
@@ -153,12 +153,7 @@ class FleetDatabase:
         Those that were written before are skipped, and what no collector can take is
         refused and counted.
         """
-        rows, refusals = self._decode(arrivals)
-        try:
-            self._write(rows, refusals)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            self.close()
-            raise
+        self._write(*self._decode(arrivals))
 
     def _decode(self, arrivals: Sequence[Arrival]) -> tuple[list[_Row], _Refusals]:
         rows: dict[tuple[str, str, int], _Row] = {}

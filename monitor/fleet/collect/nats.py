@@ -1,6 +1,7 @@
 """The records of monitors from a NATS JetStream, by a durable pull consumer."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -42,6 +43,9 @@ REPEATED_SECONDS = 120.0
 """A message with the same id is taken once in so long."""
 
 CONNECT_SECONDS = 5.0
+PING_SECONDS = 20
+LONGEST_SECONDS = 30.0
+"""A server that hangs is left after so long."""
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +120,8 @@ class NatsTransport:
 
     def close(self) -> None:
         """See `Transport`."""
-        self._run(self._disconnect())
+        with contextlib.suppress(*_Failure):
+            self._run(self._disconnect())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -131,7 +136,8 @@ class NatsTransport:
         return self._broker.target
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return running.result(LONGEST_SECONDS)
 
     def _warn(self, error: BaseException) -> None:
         """Say once that the broker is away; connect anew."""
@@ -147,6 +153,7 @@ class NatsTransport:
             self._target,
             connect_timeout=CONNECT_SECONDS,
             allow_reconnect=False,
+            ping_interval=PING_SECONDS,
             error_cb=_ignore,
             **self._login,
         )

@@ -6,11 +6,13 @@ its start or else `sent`, is the time that tables are partitioned by, one day ea
 `more` has the keys of the record that are no columns.
 """
 
+import contextlib
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import LockNotAvailable
 
 from monitor.errors import StoreError
 from monitor.fleet.collect.views import VIEWS
@@ -283,21 +285,30 @@ def create_partitions(
     with connection.transaction():
         connection.execute(_LOCK)
         for table, day in sorted(wanted):
-            connection.execute(
-                sql.SQL(
-                    "CREATE TABLE IF NOT EXISTS {} PARTITION OF {} "
-                    "FOR VALUES FROM ({}) TO ({})"
-                ).format(
-                    sql.Identifier(partition_name(table, day)),
-                    sql.Identifier(table),
-                    sql.Literal(f"{day} 00:00+00"),
-                    sql.Literal(f"{day + timedelta(days=1)} 00:00+00"),
-                )
-            )
+            name = partition_name(table, day)
+            found = connection.execute("SELECT to_regclass(%s)", [name]).fetchone()
+            if found != (None,):
+                continue
+            parts = {
+                "name": sql.Identifier(name),
+                "table": sql.Identifier(table),
+                "first": sql.Literal(f"{day} 00:00+00"),
+                "last": sql.Literal(f"{day + timedelta(days=1)} 00:00+00"),
+            }
+            # Unlike PARTITION OF, this waits for no reader of the table.
+            for statement in (
+                "CREATE TABLE {name} (LIKE {table} INCLUDING ALL)",
+                "ALTER TABLE {table} ATTACH PARTITION {name} "
+                "FOR VALUES FROM ({first}) TO ({last})",
+            ):
+                connection.execute(sql.SQL(statement).format(**parts))
 
 
 def drop_before(connection: psycopg.Connection, table: str, before: datetime) -> None:
-    """Drop the partitions of a table that end before a time."""
+    """Drop the partitions of a table that end before a time.
+
+    If readers hold the table for longer than a moment, it is left for the next time.
+    """
     if not is_partitioned(connection):
         connection.execute("SELECT drop_chunks(%s::regclass, %s)", [table, before])
         return
@@ -306,5 +317,7 @@ def drop_before(connection: psycopg.Connection, table: str, before: datetime) ->
         "WHERE level = 1 AND relid::regclass::text < %s",
         [table, partition_name(table, before.date())],
     ).fetchall()
-    for (name,) in names:
-        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+    with contextlib.suppress(LockNotAvailable), connection.transaction():
+        connection.execute("SET LOCAL lock_timeout = '5s'")
+        for (name,) in names:
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
