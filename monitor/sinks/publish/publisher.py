@@ -1,5 +1,6 @@
 """The sink that publishes every record for a fleet, in order, from the database."""
 
+import contextlib
 import logging
 import random
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.clock import Clock
-from monitor.errors import StoreError
+from monitor.errors import StoreError, StoreUnavailableError
 from monitor.records import HealthState, ScoreFrame, SourceState, Timed
 from monitor.sinks.publish.queue import (
     BATCH_RECORDS,
@@ -327,7 +328,8 @@ class Publisher(Sink):
         # The space that is reserved is for onsets and events.
         seldom = FULL_DISK_FACTOR if self._disk.is_almost_full else 1
         self._digest_due = self._clock.monotonic() + seldom * self._digest_seconds
-        self._queue.add_digest(digest, self._clock.utc())
+        with contextlib.suppress(StoreUnavailableError):  # the next one may fit
+            self._queue.add_digest(digest, self._clock.utc())
         return self._look()
 
     def _digest(self) -> Document:

@@ -1,7 +1,9 @@
 """The queue of records to be published: a view of the database, which has them all."""
 
 import base64
+import contextlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -101,7 +103,13 @@ class Queue:
             ahead = acknowledged - found.acknowledged if found.epoch == epoch else 0
             if found.durable >= found.newest and ahead < _WRITTEN_EVERY:
                 return found
-            return self._write(connection, epoch, acknowledged)
+            try:
+                return self._write(connection, epoch, acknowledged)
+            except sqlite3.OperationalError:
+                # As on a full disk.  What is committed is in the log, or was synced.
+                with contextlib.suppress(FileNotFoundError):
+                    _sync(Path(f"{self._database.path}-wal"))
+                return found
 
     def acknowledge(self, epoch: str, acknowledged: int) -> None:
         """Write how far the broker has everything."""
@@ -172,6 +180,14 @@ class Queue:
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.close()
             raise self._database.failure(error) from None
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def deleted(first: int, last: int) -> list[Entry]:
