@@ -161,6 +161,39 @@ def test_a_hostile_record_is_refused_and_counted_and_others_are_stored(
     assert example == (True,)
 
 
+def test_a_record_of_which_the_contents_are_refused_is_not_missing(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    hostile = [
+        event_message(1, label=7),
+        event_message(2, start="0001-01-01T00:00:00.000Z"),
+        changed(event_message(3), record={}),
+    ]
+    database.write([Arrival("yard", payload, now()) for payload in hostile])
+    assert received(server) == "{[1,4)}"
+    assert all_stored(server) == []
+
+
+def test_an_event_that_comes_again_in_the_next_epoch_is_there_once(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    first = Script()
+    first.add_many(24)
+    again = Script(epoch="abababab", started=first.started)
+    again.add_many(24)
+    database.write(first.arrivals())
+    database.write(again.arrivals())
+    counts = stored(server)
+    assert {
+        key: len(counts[key]) for key in ("events", "onsets", "gaps", "scores")
+    } == {
+        "events": 3,
+        "onsets": 3,
+        "gaps": 3,
+        "scores": 3,
+    }
+
+
 @pytest.mark.parametrize(
     "text",
     ["'); DROP TABLE events; --", "<script>alert(1)</script>", "\\N\t\n\\.", "{}"],
