@@ -192,6 +192,7 @@ def test_an_event_that_comes_again_in_the_next_epoch_is_there_once(
         "gaps": 3,
         "scores": 3,
     }
+    assert refused(server) == {}
 
 
 @pytest.mark.parametrize(
