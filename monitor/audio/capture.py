@@ -90,7 +90,8 @@ class Capture:
         self._began = now()
         self._filled_until = self._began  # moment of the timeline's end
         self._lost_for: GapReason | None = None  # None: nothing is being lost
-        self._is_speed_logged = False
+        self._is_hold_back_logged = self._is_rate_logged = False
+        self._is_speed_shown = False  # of the stream that is open
         kind = settings.input.partition(":")[0]
         self._is_rate_set = kind in ("udp", "command") or bool(settings.sample_rate)
 
@@ -208,9 +209,13 @@ class Capture:
         return self._is_live and ahead > self._timeline.capacity / rate / 2
 
     def _warn_of_speed(self) -> None:
-        """Log once that a live source delivers too much: it may be misread."""
-        if not self._is_speed_logged:
-            self._is_speed_logged = True
+        """Show that a live source delivers too much, and log it once."""
+        if not self._is_speed_shown:
+            self._is_speed_shown = True
+            detail = "delivers more than real time and is held back"
+            self._timeline.state("listening", f"{self._source.description} {detail}")
+        if not self._is_hold_back_logged:
+            self._is_hold_back_logged = True
             seconds = (self._timeline.stop - self._timeline.start) / (
                 self._timeline.sample_rate
             )
@@ -223,12 +228,15 @@ class Capture:
             )
 
     def _check_rate(self, stream: SourceStream, measured: int | None) -> None:
-        """Log once that samples come at another rate than the settings say."""
-        if measured is None or not self._is_rate_set or self._is_speed_logged:
+        """Show that samples come at another rate than is set, and log it once."""
+        if measured is None or not self._is_rate_set or self._is_speed_shown:
             return
-        self._is_speed_logged = True
+        self._is_speed_shown = True
         heard = f"{stream.sample_rate} Hz, but {measured} samples a second arrive"
         self._timeline.state("listening", f"{self._source.description}, {heard}")
+        if self._is_rate_logged:
+            return
+        self._is_rate_logged = True
         logger.warning(
             "source %r is heard at %s: unless sound is lost on the way, its "
             "sample_rate is wrong",
@@ -249,6 +257,7 @@ class Capture:
         channels = f"{stream.channels} channel{'s' * (stream.channels > 1)}"
         detail = f"{self._source.description}, {rate} Hz, {channels}"
         self._retries.add_success(detail, now)
+        self._is_speed_shown = False
         self._timeline.source_rate = rate
         return Conditioner(
             self._timeline,

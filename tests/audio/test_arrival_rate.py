@@ -7,8 +7,9 @@ import pytest
 
 from monitor.audio.arrival_rate import ArrivalRate
 from monitor.config.audio import SourceSettings
+from monitor.errors import SourceError
 from tests.support.captures import RATE, run_capture
-from tests.support.scripted_source import Overflow, Silence, Steady
+from tests.support.scripted_source import Burst, Overflow, Silence, Steady
 
 STATED = 44_100
 
@@ -59,6 +60,29 @@ def test_it_is_said_once_of_a_source_whose_rate_is_set(
     is_set = input_ != "mic:default"
     assert sum(sentence in it for it in caplog.messages) == is_set
     assert sum(sentence in detail for _, detail in captured.states) == is_set
+
+
+def test_it_is_shown_again_when_the_source_is_reopened(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = SourceSettings(name="street", input="udp:5004")
+    half = [Steady(0.05), Silence(0.05)] * 200
+    captured = run_capture([[*half, SourceError("gone")], half], settings=settings)
+    sentence = "but 4000 samples a second arrive"
+    assert sum(sentence in it for it in caplog.messages) == 1
+    assert sum(sentence in detail for _, detail in captured.states) == 2
+
+
+def test_a_source_three_times_too_fast_is_shown_as_held_back_in_each_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = SourceSettings(name="street", input="udp:5004")
+    fast = [Steady(0.05), Burst(0.1)] * 400
+    lives = [[*fast, SourceError("gone")], fast]
+    captured = run_capture(lives, settings=settings, ring_seconds=10.0)
+    sentence = "delivers more than real time and is held back"
+    assert sum("is held back" in it for it in caplog.messages) == 1
+    assert sum(sentence in detail for _, detail in captured.states) == 2
 
 
 def test_losses_that_are_reported_count_as_samples(
