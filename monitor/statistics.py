@@ -102,7 +102,9 @@ class SourceStatistics:
     """Share of the latest minute that the analysis left out because it was late."""
 
     losses: tuple[Loss, ...] = ()
-    """Losses by reason; they add up to `lost_samples` and `gaps`."""
+    """Losses by reason; they add up to `lost_samples`, and once all are reported to
+    `gaps`.
+    """
 
     level: Levels = Levels()
     """Levels of the newest hop."""

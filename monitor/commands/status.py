@@ -216,10 +216,9 @@ def _source_lines(source: Facts, now: datetime) -> Iterator[str]:
     if source["detail"]:
         yield source["detail"]
     for reason, loss in source["losses"].items():
-        yield (
-            f"lost {duration(loss['seconds'])} in {counted(loss['gaps'], 'gap')}: "
-            f"{GAP_REASONS.get(reason, reason)}"
-        )
+        gaps = f" in {counted(loss['gaps'], 'gap')}" if loss["gaps"] else ""
+        why = GAP_REASONS.get(reason, reason)
+        yield f"lost {duration(loss['seconds'])}{gaps}: {why}"
     if source["events"]:
         events = [f"{label} {count}" for label, count in source["events"].items()]
         yield f"events: {', '.join(events)}"

@@ -4,7 +4,6 @@ import bisect
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.audio.level import quiet_level
@@ -95,10 +94,8 @@ class SourceMeter:
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        """Gaps and lost samples by reason; one that is not reported yet is a gap."""
-        return tuple(
-            replace(loss, gaps=max(1, loss.gaps)) for loss in self._losses.values()
-        )
+        """Gaps that are reported, and lost samples, by reason."""
+        return tuple(self._losses.values())
 
     def statistics(self, now: float, utc: datetime) -> SourceStatistics:
         """Figures as of `now`, monotonic seconds, and `utc`, the same moment."""
@@ -121,7 +118,7 @@ class SourceMeter:
             state=timeline.state_name,
             captured_samples=captured,
             lost_samples=sum(loss.samples for loss in losses),
-            gaps=sum(loss.gaps for loss in losses),
+            gaps=max(sum(loss.gaps for loss in losses), 1 if losses else 0),
             backlog_samples=backlog,
             detail=self._detail,
             last_sample=arrival and utc - timedelta(seconds=now - arrival[1]),

@@ -170,7 +170,11 @@ def test_everything_is_printed_for_people(
         last_sample=monitor.clock.utc(),
         listened=Listened(100_000.0, 0.99988),
         listened_day=Listened(86_400.0, 1.0),
-        losses=(Loss("unplugged", 1, samples(10)), Loss("overrun", 2, samples(2))),
+        losses=(
+            Loss("unplugged", 1, samples(10)),
+            Loss("overrun", 2, samples(2)),
+            Loss("stalled", 0, samples(1)),
+        ),
         level=Levels(-40.0, 44.5),
         noise_floor=Levels(-60.0, 24.5),
         events=(("dog_bark", 1), ("siren", 3)),
@@ -204,6 +208,7 @@ def test_everything_is_printed_for_people(
     for line in (
         "street: lost 10.0 s in 1 gap: the source was gone",
         "street: lost 2.0 s in 2 gaps: analysis was too slow",
+        "street: lost 1.0 s: the source delivered nothing",
         "street: events: dog_bark 1, siren 3",
         "street: trouble: clipping for 3.0 s: turn the gain down",
         "trouble: disk for 3.0 s",

@@ -96,7 +96,8 @@ def test_losses_count_at_once_and_their_joined_gap_adds_no_samples(
     for start in (4, 8, 12):
         stop = samples(start + 2)
         bench.source_meter.lose(Gap("street", samples(start), stop, "overload"))
-    assert bench.source.losses == (Loss("overload", 1, samples(6)),)
+    assert bench.source.losses == (Loss("overload", 0, samples(6)),)
+    assert bench.source.gaps == 1
     joined = Gap("street", samples(4), samples(14), "overload", samples(6))
     bench.source_meter.take(joined)
     assert bench.source.losses == (Loss("overload", 1, samples(6)),)
