@@ -185,6 +185,8 @@ class Publisher(Sink):
         if not self._thread.finish(CLOSE_SECONDS):
             self._transport.cancel()
             self._thread.finish(CLOSE_SECONDS)
+        # After a reload, there may be no publisher any more that would do so.
+        self._health("cleared", "")
 
     def _run(self, stop: threading.Event) -> None:
         try:

@@ -74,7 +74,15 @@ class Position:
     @property
     def before(self) -> Record | None:
         """The epoch before this one and its last sequence; None: unknown."""
-        return None if self.previous is None else json.loads(self.previous)
+        try:
+            known = json.loads(self.previous or "null")
+            return (
+                None
+                if known is None
+                else {"epoch": known["epoch"], "last": int(known["last"])}
+            )
+        except INVALID:
+            return None
 
 
 class Queue:
@@ -213,7 +221,8 @@ def _entry(connection: sqlite3.Connection, row: sqlite3.Row) -> Entry:
             raise
         record = None  # nobody can read it any more
     if record is None:
-        return Entry(sequence, "deleted", {"type": kind, "at": _time(row["at_ms"])})
+        known = kind if kind in _READERS else None
+        return Entry(sequence, "deleted", {"type": known, "at": _time(row["at_ms"])})
     return Entry(sequence, kind, record)
 
 

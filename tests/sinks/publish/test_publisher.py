@@ -366,15 +366,14 @@ def test_a_long_outage_is_a_health_problem_that_ends(
     store.close()
 
 
-def test_a_row_of_scores_that_grows_after_a_reload_is_published_again(
-    path: Path,
+def test_a_publisher_that_is_closed_leaves_no_problem(
+    path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "HEALTH_SECONDS", 0.0)
+    reports: list[tuple[HealthState, str]] = []
+    broker.stop()
     store = published_store(path)
-    store.write(score_frames(30))
+    with publishing(path, mqtt_transport(broker.port), reports=reports):
+        wait_until(lambda: reports)
+    assert reports[-1] == ("cleared", "")
     store.close()
-    assert rows(path, "SELECT row FROM outgoing WHERE type = 'scores'") == [1]
-    following = published_store(path)
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE scores SET frames = 29 WHERE id = 1")
-    following.close()
-    assert rows(path, "SELECT row FROM outgoing WHERE type = 'scores'") == [1, 1]
