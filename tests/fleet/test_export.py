@@ -36,6 +36,15 @@ def yesterday(name: str, site: str | None, amount: int = 16, days: int = 1) -> S
     return script
 
 
+def age(server: Postgres) -> None:
+    """Have everything that is stored have come an hour earlier."""
+    with server.connect() as connection:
+        for table in ("events", "gaps", "health", "scores"):
+            connection.execute(
+                f"UPDATE {table} SET stored = stored - interval '1 hour'".encode()
+            )
+
+
 def test_a_day_that_is_over_is_written_by_site(
     server: Postgres, database: FleetDatabase, tmp_path: Path
 ) -> None:
@@ -86,12 +95,7 @@ def test_a_late_record_has_its_day_written_again_and_no_other(
     database.write(yesterday("barn", "south").arrivals())
     exporter = Exporter(server.url, tmp_path)
     exporter.export(Event())
-    hour = timedelta(hours=1)
-    for table in ("events", "gaps", "health", "scores"):
-        with server.connect() as connection:
-            connection.execute(
-                f"UPDATE {table} SET stored = stored - %s".encode(), [hour]
-            )
+    age(server)
     assert exporter.export(Event()) == 0
     late = yesterday("attic", "north", 17)
     database.write(late.arrivals())
@@ -107,6 +111,7 @@ def test_the_days_of_a_monitor_follow_it_to_another_site(
     database.write(yesterday("barn", "north").arrivals())
     exporter = Exporter(server.url, tmp_path)
     exporter.export(Event())
+    age(server)
     with server.connect() as connection:
         connection.execute("UPDATE monitors SET site = 'south' WHERE monitor = 'barn'")
     exporter.export(Event())
