@@ -2,12 +2,11 @@
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from monitor.config.base import Name, Settings, Text, check_host
+from monitor.config.base import Name, Settings, Text, check_url_parts
 from monitor.config.hooks import Reference
 from monitor.records import HealthKind
 
@@ -43,16 +42,7 @@ def _stream_url(url: str) -> str:
     # Without the value: it may hold a password.
     if re.search(r"[\s\x00-\x1f\x7f']", url):
         raise ValueError("a URL must not contain spaces or quotes; write %20 or %27")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from None
-    if "@" in parts.netloc:
-        raise PydanticCustomError(
-            "secret",
-            "must not contain a user or a password; use username and password",
-        )
+    check_url_parts(url, ("rtsp", "rtsps", "http", "https"))
     if _PASSWORD_QUERY.search(url):
         raise PydanticCustomError(
             "secret",
@@ -60,11 +50,6 @@ def _stream_url(url: str) -> str:
             "password where it is stored",
             {"place": PASSWORD},
         )
-    if not host:
-        raise ValueError("has no host")
-    if port == 0:
-        raise ValueError("has the port 0, which no server has")
-    check_host(host)
     return url
 
 

@@ -1,11 +1,13 @@
 """The base class of all settings, and types of values that several sections use."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from unicodedata import category
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 
 def _is_name(text: str) -> str:
@@ -43,6 +45,44 @@ def check_host(host: str) -> str:
     except UnicodeError:
         raise ValueError("the host has a part that is empty or too long") from None
     return host
+
+
+def check_url_parts(
+    url: str, schemes: Sequence[str], login: str = "username and password"
+) -> SplitResult:
+    """Return the parts of `url` if it has one of `schemes` and a host.
+
+    Raises:
+        ValueError: It has another form, or contains a user, for which there are the
+            settings `login`.  The message does not contain the URL.
+    """
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ValueError("must not contain spaces or control characters")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if parts.scheme not in schemes:
+        *others, last = (f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"must begin with {', '.join(others)} or {last}")
+    if "@" in parts.netloc:
+        raise PydanticCustomError(
+            "secret",
+            "must not contain a user or a password; use {login}",
+            {"login": login},
+        )
+    if not host:
+        raise ValueError("has no host")
+    if port == 0:
+        raise ValueError("has the port 0, which no server has")
+    check_host(host)
+    return parts
+
+
+def broker_target(scheme: str, host: str, port: int) -> str:
+    """Return the URL of a broker, for logs and clients."""
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 Score = Annotated[float, Field(gt=0, lt=1)]

@@ -9,7 +9,6 @@ import re
 import string
 from difflib import get_close_matches
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from monitor.config.base import Settings, Text, check_host
+from monitor.config.base import Settings, Text, check_url_parts
 
 TEXT_FIELDS = (
     "id",
@@ -92,25 +91,7 @@ def check_url(url: str) -> str:
         ValueError: It has another form or scheme, or contains a user.  The message does
             not contain the URL.
     """
-    if re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise ValueError("must not contain spaces or control characters")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from None
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("must begin with https:// or http://")
-    if not host:
-        raise ValueError("has no host")
-    if port == 0:
-        raise ValueError("has the port 0, which no server has")
-    check_host(host)
-    if "@" in parts.netloc:
-        raise PydanticCustomError(
-            "secret",
-            "must not contain a user or a password; use basic_user and basic_password",
-        )
+    check_url_parts(url, ("https", "http"), "basic_user and basic_password")
     return url
 
 

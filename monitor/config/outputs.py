@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from monitor.config.base import Count, Host, Settings, Text
+from monitor.config.base import Count, Host, Settings, Text, broker_target
 from monitor.config.hooks import Reference, TotalSeconds, Url, check_template
 
 
@@ -91,7 +91,7 @@ def _is_topic(text: str) -> str:
     return text
 
 
-def _is_broker(host: str) -> str:
+def _is_broker_host(host: str) -> str:
     if "@" in host:  # before it there may be a password
         raise PydanticCustomError(
             "secret", "must not contain a user; use username and password"
@@ -107,7 +107,7 @@ def _is_broker(host: str) -> str:
     return host
 
 
-BrokerHost = Annotated[Host, AfterValidator(_is_broker)]
+BrokerHost = Annotated[Host, AfterValidator(_is_broker_host)]
 Topic = Annotated[Text, AfterValidator(_is_topic)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -138,6 +138,11 @@ class BrokerSettings(Settings):
         """Host and port; the host is set."""
         assert self.host is not None, "asked only where there is a broker"
         return self.host, self.port or (8883 if self.tls else 1883)
+
+    @property
+    def target(self) -> str:
+        """Scheme, host and port; the host is set."""
+        return broker_target("mqtts" if self.tls else "mqtt", *self.place)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "BrokerSettings":

@@ -6,9 +6,8 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from monitor.config.base import Settings, Text, check_host
+from monitor.config.base import Settings, Text, broker_target, check_url_parts
 from monitor.config.hooks import Reference
 from monitor.config.outputs import BrokerSettings
 
@@ -21,21 +20,10 @@ PORTS = {"mqtt": 1883, "mqtts": 8883, "nats": 4222, "tls": 4222}
 _WITH_TLS = ("mqtts", "tls")
 
 
-def _is_broker(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from None
-    if parts.scheme not in PORTS:
-        raise ValueError("must begin with mqtt://, mqtts://, nats:// or tls:// (NATS)")
-    if "@" in parts.netloc:
-        raise PydanticCustomError(
-            "secret", "must not contain a user or a password; use username and password"
-        )
-    if not host or parts.path.strip("/") or parts.query or parts.fragment:
+def _is_broker_url(url: str) -> str:
+    parts = check_url_parts(url, tuple(PORTS))
+    if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("must be a scheme, a host and maybe a port: mqtts://HOST:8883")
-    check_host(host)
     return url
 
 
@@ -57,7 +45,7 @@ def _is_prefix(text: str) -> str:
     return text
 
 
-BrokerUrl = Annotated[Text, AfterValidator(_is_broker)]
+BrokerUrl = Annotated[Text, AfterValidator(_is_broker_url)]
 MonitorId = Annotated[Text, AfterValidator(_is_monitor)]
 Prefix = Annotated[Text, AfterValidator(_is_prefix)]
 
@@ -115,8 +103,7 @@ class FleetBroker(Settings):
     @property
     def target(self) -> str:
         """Scheme, host and port; the URL is set."""
-        host, port = self.place
-        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        return broker_target(self.scheme, *self.place)
 
     @property
     def mqtt(self) -> BrokerSettings:

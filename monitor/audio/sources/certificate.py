@@ -2,10 +2,10 @@
 
     python -I -S certificate.py HOST PORT CA_FILE ARGV...
 
-ffmpeg 4 to 7 take no notice of a certificate by RTSP, whatever they are told, and none
-compares it with one in a file, whatever its name.  So a connection of its own verifies
-it just before each of ffmpeg's.  In a child, because looking up a name can take half a
-minute.
+ffmpeg 4 to 7 take no notice of a certificate by RTSP, whatever they are told, later
+ones may not look at its name, and none compares it with one in a file, whatever its
+name.  So with every version a connection of its own verifies it just before each of
+ffmpeg's.  In a child, because looking up a name can take half a minute.
 
 The file runs on its own and needs only the standard library, because it has to start
 quickly.
@@ -22,6 +22,14 @@ from pathlib import Path
 
 _SECONDS = 8.0
 """Wait for the other machine, as that of ffmpeg."""
+
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "HTTP_REQUEST",
+    "UNEXPECTED_EOF_WHILE_READING",
+)
+"""Reasons of OpenSSL for an answer that is none of TLS."""
 
 _PEM = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -75,7 +83,9 @@ def _main(host: str, port: str, ca_file: str, *argv: str) -> None:
     except ssl.SSLCertVerificationError as error:
         sys.exit(f"[error] certificate verify failed: {error.verify_message}")
     except ssl.SSLError as error:
-        sys.exit(f"[error] certificate verify failed: {error.reason}")
+        what = "no TLS at this port" if error.reason in _NO_TLS else "TLS failed"
+        reason = str(error.reason).lower().replace("_", " ")
+        sys.exit(f"[error] {what}: {reason}")
     except TimeoutError:
         sys.exit("[error] Connection timed out")
     except OSError as error:

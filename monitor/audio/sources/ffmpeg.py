@@ -42,7 +42,7 @@ class Request:
     """The whole URL, with user and password."""
 
     secrets: tuple[str, ...] = ()
-    """What of it nobody may see: then it is no argument, which every user can read."""
+    """Parts of the URL that are secret; they are never program arguments."""
 
     audio_alone: bool = True
     """Ask a camera for its sound alone, without the picture."""
@@ -117,7 +117,7 @@ def invocation(request: Request, ffmpeg: Ffmpeg) -> tuple[list[str], bytes]:
     # The default would be to wait for 32 KiB.
     output = ["-flush_packets", "1", "-f", "wav", "-"]
     argv = [*head, *pace, *place, *sound, *output]
-    # What ffmpeg cannot verify itself.
+    # No version verifies all of it itself: see `certificate`.
     if request.is_verified and (request.is_rtsp or not has_options):
         parts = urlsplit(request.url)
         port = parts.port or (322 if request.is_rtsp else 443)
@@ -130,7 +130,7 @@ def _options(request: Request, ffmpeg: Ffmpeg) -> dict[str, str]:
     limit = str(round(TIMEOUT_SECONDS * 1e6))
     tls: dict[str, str] = {}
     if request.is_encrypted and (ffmpeg.has_camera_tls or not request.is_rtsp):
-        # The certificate of a camera in `ca_file` may have any name.
+        # Beside the connection before.  A camera's in `ca_file` may have any name.
         verifies = not (request.is_rtsp and request.ca_file) and request.is_verified
         tls = {"tls_verify": str(int(verifies))}
         if verifies and request.ca_file:
@@ -175,6 +175,9 @@ _STATIC_CODECS = {"0": "PCMU", "8": "PCMA", "26": "JPEG", "96": "unknown"}
 _NO_SOUND = ("matches no streams", "does not contain any stream")
 _REFUSED = re.compile(r"40[13] (Unauthorized|Forbidden)")
 _UNTRUSTED = re.compile(r"certificate( verify failed| failed verif|'s owner|: )")
+_NO_TLS = re.compile(
+    r"no TLS at this port: (.+)|(wrong version number|unexpected TLS packet)"
+)
 _BEFORE_REASON = re.compile(r"certificate verify failed: |error:\w+:SSL routines::")
 _NOT_FOUND = re.compile(r"404 (Stream )?Not Found")
 _UNREACHABLE = re.compile(
@@ -276,6 +279,11 @@ def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fau
         return Fault(
             f"has no certificate that is trusted ({detail}): set ca_file to its "
             "certificate or that of its authority, or verify_certificate: false"
+        )
+    if found := next(filter(None, map(_NO_TLS.search, errors)), None):
+        return Fault(
+            f"has no TLS at this port ({found[1] or found[2]}): check the port, or "
+            "write rtsp instead of rtsps, http instead of https"
         )
     if missing := _NOT_FOUND.search(everything):
         return Fault(f"has no stream at this path ({missing[0]})")

@@ -129,8 +129,7 @@ class BrokerConnection:
     @property
     def target(self) -> str:
         """Scheme, host and port of the broker."""
-        host, port = self._settings.place
-        return f"{'mqtts' if self._settings.tls else 'mqtt'}://{host}:{port}"
+        return self._settings.target
 
     @property
     def unacknowledged(self) -> int:

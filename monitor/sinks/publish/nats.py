@@ -39,9 +39,7 @@ def connect_options(
     Raises:
         ConfigError: A secret or a file is missing or of the wrong form.
     """
-    host, port = settings.place
-    host = f"[{host}]" if ":" in host else host
-    options: dict[str, Any] = {"servers": [f"{settings.scheme}://{host}:{port}"]}
+    options: dict[str, Any] = {"servers": [settings.target]}
     if settings.has_tls:
         context = tls_context(settings.ca_file, f"{place}.ca_file")
         options |= {"tls": context, "tls_hostname": settings.place[0]}

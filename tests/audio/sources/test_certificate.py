@@ -136,10 +136,17 @@ def test_a_stream_without_a_login_is_verified_too(files: Files) -> None:
 def test_a_camera_without_encryption_is_no_trusted_one(files: Files) -> None:
     with camera() as it, listening(it.url.replace("rtsp:", "rtsps:")) as reader:
         reader.wait_until(lambda: len(reader.sentences) > 1)
-        assert "trusted (WRONG_VERSION_NUMBER)" in reader.sentences[1]
+        assert "has no TLS at this port (wrong version" in reader.sentences[1]
         it.stop()
         reader.wait_until(lambda: len(reader.sentences) > 2)
         assert "cannot be reached: Connection refused" in reader.sentences[2]
+
+
+def test_a_stream_without_encryption_has_no_certificate_either(files: Files) -> None:
+    with streams(Path(files.server).parent) as url:
+        settings = SourceSettings(name="gate", input=f"https{url[4:]}/live.mp3")
+        (failed,) = try_sources([Network(settings, None)])
+    assert "has no TLS at this port (" in failed.sentence
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])

@@ -83,20 +83,21 @@ def test_ffmpeg_verifies_where_it_can(
 
 
 @pytest.mark.parametrize(
-    ("request_", "version", "checked"),
+    ("request_", "ffmpeg", "checked"),
     [
-        (Request("rtsps://[fe80::1]/live"), 5, ["fe80::1", "322", ""]),
-        (Request("rtsps://host:7441/", ca_file="/a b"), 5, ["host", "7441", "/a b"]),
-        (Request("https://a:b@host/live", ("a:b",)), 4, ["host", "443", ""]),
-        (Request("https://a:b@host/live", ("a:b",)), 5, None),
-        (Request("rtsps://host/", verify_certificate=False), 5, None),
-        (Request("rtsp://host/"), 5, None),
+        (Request("rtsps://[fe80::1]/live"), Ffmpeg(5), ["fe80::1", "322", ""]),
+        (Request("rtsps://host:1/", ca_file="/a b"), Ffmpeg(5), ["host", "1", "/a b"]),
+        (Request("rtsps://host/"), Ffmpeg(8, has_camera_tls=True), ["host", "322", ""]),
+        (Request("https://a:b@host/live", ("a:b",)), Ffmpeg(4), ["host", "443", ""]),
+        (Request("https://a:b@host/live", ("a:b",)), Ffmpeg(5), None),
+        (Request("rtsps://host/", verify_certificate=False), Ffmpeg(5), None),
+        (Request("rtsp://host/"), Ffmpeg(5), None),
     ],
 )
 def test_what_ffmpeg_cannot_verify_is_verified_before(
-    request_: Request, version: int, checked: list[str] | None
+    request_: Request, ffmpeg: Ffmpeg, checked: list[str] | None
 ) -> None:
-    argv, _ = invocation(request_, Ffmpeg(version))
+    argv, _ = invocation(request_, ffmpeg)
     before = argv[: argv.index("ffmpeg")]
     assert (before[-3:] or None) == checked
 

@@ -196,3 +196,4 @@ def test_invalid_settings_are_rejected_without_the_password(
 def test_the_port_follows_tls() -> None:
     assert MqttAlertSettings(host="a").place == ("a", 1883)
     assert MqttAlertSettings(host="a", tls=True).place == ("a", 8883)
+    assert MqttAlertSettings(host="::1").target == "mqtt://[::1]:1883"
