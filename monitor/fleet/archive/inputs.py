@@ -80,18 +80,23 @@ def find_inputs(arguments: Sequence[str]) -> list[ArchiveInput]:
 def _at_path(argument: str) -> Iterator[ArchiveInput]:
     path = Path(argument)
     if path.is_dir():
-        root = path.resolve()
+        root = _absolute(path)
         yield from (_local(file, root) for file in _walk(root))
     elif path.exists():
-        yield _local(path.resolve(), path.resolve().parent)
+        yield _local(_absolute(path), _absolute(path).parent)
     elif glob.has_magic(argument):
-        root = Path(_plain_part(argument)).resolve()
+        root = _absolute(_plain_part(argument))
         for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207 - `**`
-            place = Path(match).resolve()
+            place = _absolute(match)
             files = _walk(place) if place.is_dir() else [place]
             yield from (_local(it, root) for it in files if _is_recording(it.name))
     else:
         raise UsageError(f"{printable(path_text(path))}: there is no such file")
+
+
+def _absolute(path: str | Path) -> Path:
+    """Make a path absolute, with the names of links as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolves no links
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -43,6 +43,19 @@ def test_a_pattern_and_a_url_name_recordings_as_their_folder_does(cards: Path) -
     assert names(f"file://{cards}/a/*.WAV") == ["a/1.WAV"]
 
 
+def test_links_are_named_as_themselves(
+    cards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "x.wav").symlink_to(cards / "a" / "1.WAV")
+    (tmp_path / "june").symlink_to(cards / "a")
+    assert names(tmp_path / "links") == ["links/x.wav"]
+    assert names(f"{tmp_path}/links/*.wav") == ["links/x.wav"]
+    assert names(tmp_path / "june") == ["june/1.WAV", "june/2.wav"]
+    monkeypatch.chdir(cards / "b")
+    assert names("../a", ".") == ["a/1.WAV", "a/2.wav", "b/deep/3.flac"]
+
+
 def test_a_file_is_named_with_its_folder(cards: Path) -> None:
     assert names(cards / "a" / "1.WAV") == ["a/1.WAV"]
 
