@@ -9,8 +9,13 @@ import soundfile
 
 from monitor.audio.sources.demo import render_sound
 from monitor.config.config import Config
-from monitor.fleet.archive.analysis import ArchiveSettings, Task, task_of
-from monitor.fleet.archive.engines.engine import Engine
+from monitor.fleet.archive.analysis import (
+    Analyzer,
+    ArchiveSettings,
+    Task,
+    task_of,
+)
+from monitor.fleet.archive.engines.engine import Engine, Report
 from monitor.fleet.archive.inputs import find_inputs
 from monitor.fleet.archive.manifest import Manifest
 from monitor.fleet.archive.progress import Display
@@ -47,6 +52,39 @@ def with_chunk(path: Path, name: bytes, content: bytes) -> None:
     data = path.read_bytes() + name + struct.pack("<I", len(content)) + content
     data += b"\0" * (len(content) % 2)
     path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
+
+
+class Inline:
+    """An engine of one worker, which is this thread."""
+
+    workers = 1
+
+    def __init__(self, settings: ArchiveSettings, digest: str) -> None:
+        self._analyzer = Analyzer(settings, digest)
+        self._reports: list[Report] = []
+
+    def start(self) -> None:
+        self._reports.append(Report(0, is_ready=True))
+
+    def give(self, worker: int, task: Task) -> None:
+        entry = self._analyzer.analyze(task, lambda _share: None)
+        self._reports.append(Report(worker, entry=entry))
+
+    def wait(self, seconds: float) -> Sequence[Report]:
+        reports, self._reports = self._reports, []
+        return reports
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def run_inline(
+    folder: Path, settings: ArchiveSettings, shard: tuple[int, int] | None = None
+) -> Totals:
+    """Analyse a folder in this process."""
+    tasks, digest = tasks_of(folder, settings)
+    with Manifest(settings.out, shard) as manifest, Display() as display:
+        return run_archive(tasks, manifest, Inline(settings, digest), display)
 
 
 def settings_for(out: Path, config: Config | None = None) -> ArchiveSettings:

@@ -43,6 +43,12 @@ WHERE start_ms IS NULL
 """With a minute more: a sound may end behind the last window."""
 
 
+_TWICE = """
+SELECT output FROM recordings
+WHERE file IN (SELECT file FROM recordings GROUP BY file HAVING count(*) > 1)
+"""
+
+
 class ArchiveRows:
     """The rows of the recordings that overlap a time range."""
 
@@ -69,6 +75,13 @@ class ArchiveRows:
         # Its bars would be between the lines of a table.
         database.execute("SET enable_progress_bar = false")
         database.execute(_RECORDINGS, {"manifests": manifests, **self._bounds})
+        # A run with another shard, or none, deleted what was there before it.
+        gone = [
+            output
+            for (output,) in database.execute(_TWICE).fetchall()
+            if not (folder / "levels" / f"{output}.parquet").exists()
+        ]
+        database.execute("DELETE FROM recordings WHERE output IN $gone", {"gone": gone})
 
     def rows(self, kind: str, query: str) -> Iterator[dict[str, Any]]:
         """Run a query of `{rows}`, the rows of one kind, and of the time range."""

@@ -103,8 +103,11 @@ class Manifest:
         """The newest of each recording, of any shard."""
 
         for path in sorted(folder.glob(PATTERN)):
-            self.entries |= {entry.file: entry for entry in _read(path)}
-        self.entries |= self._own
+            for entry in _read(path):
+                before = self.entries.setdefault(entry.file, entry)
+                # A run with another shard, or none, deleted what was there before it.
+                if before is not entry and not self._has_files(before):
+                    self.entries[entry.file] = entry
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +144,9 @@ class Manifest:
             beside.write_text("".join(lines), encoding="utf-8")
             beside.replace(self._path)
         self._lock.close()
+
+    def _has_files(self, entry: Entry) -> bool:
+        return (self._folder / "levels" / f"{entry.output}.parquet").exists()
 
     def _end_torn_line(self) -> None:
         """End the line that a kill or a full disk has cut off."""

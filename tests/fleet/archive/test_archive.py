@@ -26,12 +26,13 @@ from monitor.records import Timed
 from tests.support.archives import (
     contents,
     run_engine,
+    run_inline,
     settings_for,
     tasks_of,
     write_archive,
     write_recording,
 )
-from tests.support.commands import fails, run
+from tests.support.commands import fails
 
 
 @pytest.fixture(scope="module")
@@ -99,24 +100,22 @@ def test_two_workers_give_the_bytes_of_one(
 
 
 def test_what_is_done_is_left_out_until_it_or_the_settings_change(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     write_recording(tmp_path / "in" / "20240501_050000.wav", 6.0)
     path = write_recording(tmp_path / "in" / "20240501_060000.wav", 6.0)
-    out = tmp_path / "out"
-    line = ("archive", tmp_path / "in", "--out", out, "--workers", "1")
-    assert json.loads(run(capsys, *line, "--json"))["skipped"] == 0
-    first = contents(out)
-    assert json.loads(run(capsys, *line, "--json"))["skipped"] == 2
-    assert "2 of them analysed before" in run(capsys, *line)
+    settings = settings_for(tmp_path / "out")
+    assert run_inline(tmp_path / "in", settings).skipped == 0
+    first = contents(settings.out)
+    assert run_inline(tmp_path / "in", settings).skipped == 2
+    assert contents(settings.out) == first
     write_recording(path, 7.0)
-    assert json.loads(run(capsys, *line, "--json"))["skipped"] == 1
-    second = contents(out)
+    assert run_inline(tmp_path / "in", settings).skipped == 1
+    second = contents(settings.out)
     # The results of the old recording are gone.
     assert len(second) == len(first)
     assert len(set(second) & set(first)) == 1 + (len(first) - 1) // 2
-    sites = json.loads(run(capsys, *line, "--site", "hill", "--json"))
-    assert sites["skipped"] == 0
+    assert run_inline(tmp_path / "in", replace(settings, site="hill")).skipped == 0
 
 
 def test_a_worker_that_dies_costs_the_time_of_its_recording_alone(
@@ -139,7 +138,7 @@ def test_a_worker_that_dies_costs_the_time_of_its_recording_alone(
         "cards/porch/no time.flac: its worker died 2 times, at last: killed by SIGKILL"
     )
     # What has failed is tried again by the next run.
-    again = run_engine(settings, tasks, Processes(settings, digest, 1))
+    again = run_inline(recordings, settings)
     assert (again.done, again.skipped) == (4, 4)
     assert contents(settings.out) == expected
 
@@ -151,12 +150,13 @@ def test_shards_share_the_work_and_the_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    counts = []
-    for part in ("1/2", "2/2"):
-        line = ("archive", recordings, "--out", out, "--workers", "1", "--json")
-        fails(capsys, *line, "--shard", part)
-        manifest = out / f"manifest-{part.replace('/', '-of-')}.jsonl"
-        counts.append(len(manifest.read_text().splitlines()))
+    run_inline(recordings, settings_for(out), (1, 2))
+    line = ("archive", recordings, "--out", out, "--workers", "1", "--shard", "2/2")
+    fails(capsys, *line)
+    counts = [
+        len((out / f"manifest-{part}-of-2.jsonl").read_text().splitlines())
+        for part in (1, 2)
+    ]
     assert sum(counts) == 6
     assert min(counts) > 0
     results = contents(out)

@@ -19,7 +19,7 @@ from monitor.fleet.archive.tables import RecordingTables
 from monitor.records import Timed
 from monitor.runtime.offline import analyze_into
 from monitor.sinks.sink import Sink
-from tests.support.archives import settings_for, tasks_of, write_recording
+from tests.support.archives import run_inline, settings_for, tasks_of, write_recording
 from tests.support.clock import FakeClock
 from tests.support.commands import fails, run
 from tests.support.store import make_store
@@ -122,9 +122,7 @@ def test_events_name_their_recording(
 def test_recordings_without_a_time_are_among_all_events(tmp_path: Path) -> None:
     write_recording(tmp_path / "in" / "a.wav", 6.0)
     settings = settings_for(tmp_path / "out")
-    (task,), digest = tasks_of(tmp_path / "in", settings)
-    with Manifest(settings.out) as manifest:
-        manifest.add(Analyzer(settings, digest).analyze(task, lambda _share: None))
+    run_inline(tmp_path / "in", settings)
     with open_archive(settings.out) as reader:
         (event,) = reader.events()
         assert (event.start_utc, round(event.start_seconds)) == (None, 2)
@@ -137,11 +135,7 @@ def test_hours_of_several_recordings_add_up(tmp_path: Path) -> None:
         name = f"yard_20240501_050{minute}00.wav"
         write_recording(tmp_path / "in" / name, 20.0, seed=minute)
     settings = settings_for(tmp_path / "out")
-    tasks, digest = tasks_of(tmp_path / "in", settings)
-    with Manifest(settings.out) as manifest:
-        analyzer = Analyzer(settings, digest)
-        for task in tasks:
-            manifest.add(analyzer.analyze(task, lambda _share: None))
+    run_inline(tmp_path / "in", settings)
     with open_archive(settings.out) as reader:
         (hour,) = reader.level_hours()
         assert hour.source == "yard"
@@ -179,6 +173,21 @@ def test_the_joined_files_are_the_same_however_they_came_about(
         assert len(list(reader.events())) == 2
     join_archive(settings.out)
     assert pq.read_table(joined).num_rows == 2
+
+
+def test_other_settings_replace_results_in_whatever_shards_they_came_about(
+    tmp_path: Path,
+) -> None:
+    write_recording(tmp_path / "in" / "yard_20240501_050000.wav", 6.0)
+    settings = settings_for(tmp_path / "out")
+    for site, shard in (("a", (1, 1)), ("b", None), ("a", (1, 1)), ("a", None)):
+        totals = run_inline(tmp_path / "in", replace(settings, site=site), shard)
+        assert totals.skipped == (site == "a" and shard is None)
+        with open_archive(settings.out) as reader:
+            assert len(list(reader.events())) == 1
+        join_archive(settings.out)
+    rows = pq.read_table(settings.out / "events.parquet").to_pylist()
+    assert [row["site"] for row in rows] == ["a"]
 
 
 @pytest.mark.parametrize(
