@@ -83,6 +83,8 @@ def run_inline(
 ) -> Totals:
     """Analyse a folder in this process."""
     tasks, digest = tasks_of(folder, settings)
+    if shard is not None:
+        tasks = [task for task in tasks if task.input.is_of_shard(*shard)]
     with Manifest(settings.out, shard) as manifest, Display() as display:
         return run_archive(tasks, manifest, Inline(settings, digest), display)
 
