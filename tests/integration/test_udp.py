@@ -2,12 +2,12 @@
 
 import os
 import socket
-import struct
 import time
 
 import pytest
 
 from tests.support.daemon import RunningMonitor
+from tests.support.rtp import rtp_packet
 from tests.support.rtsp_camera import free_port
 
 RATE = 44_100
@@ -20,8 +20,8 @@ def test_thousands_of_losses_are_one_gap_and_a_codec_is_a_sentence(tmp_path):
     lost = 0
 
     def send(number: int, stamp: int, payload: bytes) -> None:
-        header = struct.pack(">BBHII", 0x80, 11, number % 2**16, stamp, 7)
-        sender.sendto(header + payload, ("127.0.0.1", port))
+        data = rtp_packet(payload, stamp, number, payload_type=11)
+        sender.sendto(data, ("127.0.0.1", port))
 
     with (
         RunningMonitor(tmp_path, "--input", f"udp:127.0.0.1:{port}") as monitor,

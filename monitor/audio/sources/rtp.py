@@ -1,6 +1,6 @@
 """RTP packets of 16-bit samples (RFC 3550, RFC 3551), put in order, with what was lost.
 
-A packet has a header and samples, the high byte first (L16).  Its time stamp counts
+A packet has a header and samples, the high byte first (L16).  Its timestamp counts
 samples, and shows what was lost.
 """
 
@@ -29,9 +29,10 @@ _MOST_CHANNELS = 8
 
 _PROBATION_PACKETS = 3
 _PROBATION_SECONDS = 0.1
-"""Packets until a new sender, or a leap of a time stamp, is followed.
+"""A run of so many packets, and so long, is accepted.
 
-RFC 3550, appendix A.1, asks for two; here those in the wrong order must not count.
+RFC 3550, appendix A.1, asks for two packets; here those in the wrong order must not
+count.
 """
 
 _NEAR_SECONDS = 1.0
@@ -46,9 +47,9 @@ _EARLY_SECONDS = 0.2
 _DRIFT = 0.001
 """A sender's clock errs by less."""
 
-_MOST_GROUPS = 64
-_MOST_UNLIKE = 4
-"""Packets whose time stamp does not count the samples of the one before."""
+_MOST_CANDIDATES = 64
+_FAULTY_PACKETS = 4
+"""So many whose timestamp does not count the samples of the one before are coded."""
 
 _OTHER_SENDER_SECONDS = 1.0
 """Silence after which the packets of another sender are taken."""
@@ -58,7 +59,7 @@ _RESTART_SECONDS = 2.0
 
 NO_RTP = "are no RTP: its header of twelve bytes must precede the samples"
 NO_PCM = (
-    "are no 16-bit PCM whose time stamps count the samples: have the sender send L16 "
+    "are no 16-bit PCM whose timestamps count the samples: have the sender send L16 "
     "instead of a codec such as Opus"
 )
 OTHER_SENDER = "come while another sender is heard"
@@ -69,8 +70,8 @@ class Sender:
     """Who sends, and in which form."""
 
     host: str
-    number: int
-    """Chosen by the sender (SSRC)."""
+    ssrc: int
+    """Chosen by the sender."""
 
     payload_type: int
     sample_rate: int
@@ -82,10 +83,10 @@ class Packet:
     """The content of a packet."""
 
     sender: Sender
-    number: int
+    sequence_number: int
     """Of 16 bits; a sender may leave it at one value."""
 
-    stamp: int
+    timestamp: int
     """Number of the first sample, of 32 bits."""
 
     samples: Samples
@@ -97,48 +98,56 @@ class Packet:
         return int(self.samples.shape[1])
 
 
-def parse(data: bytes, host: str, form: tuple[int, int]) -> Packet | str:
-    """Return the content of a packet, or why it has none; "": that is no fault.
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A packet of which nothing is taken."""
+
+    reason: str
+    """The end of a sentence that begins with packets."""
+
+
+def parse(data: bytes, host: str, form: tuple[int, int]) -> Packet | Rejected | None:
+    """Return the content of a packet; None: it has none, and needs none.
 
     `form` is the rate and the channels of packets that do not say them.
     """
     if len(data) < _HEADER.size or data[0] >> 6 != _VERSION:
-        return NO_RTP
-    first, kind, number, stamp, source = _HEADER.unpack_from(data)
-    kind &= 0x7F
-    if kind in _REPORTS:
-        return ""
-    if kind not in _STATIC_FORMATS and kind < _FIRST_DYNAMIC:
-        return (
-            f"are RTP of payload type {kind}{_CODECS.get(kind, '')}, not of 16-bit "
-            "PCM: have the sender send L16"
+        return Rejected(NO_RTP)
+    first, second, sequence_number, timestamp, ssrc = _HEADER.unpack_from(data)
+    payload_type = second & 0x7F
+    if payload_type in _REPORTS:
+        return None
+    if payload_type not in _STATIC_FORMATS and payload_type < _FIRST_DYNAMIC:
+        return Rejected(
+            f"are RTP of payload type {payload_type}{_CODECS.get(payload_type, '')}, "
+            "not of 16-bit PCM: have the sender send L16"
         )
     begin = _HEADER.size + 4 * (first & 0x0F)
     if first & 0x10 and len(data) >= begin + 4:  # an extension of the header
         begin += 4 + 4 * int.from_bytes(data[begin + 2 : begin + 4])
     end = len(data) - (data[-1] if first & 0x20 else 0)  # padding
-    rate, channels = _STATIC_FORMATS.get(kind, form)
+    rate, channels = _STATIC_FORMATS.get(payload_type, form)
     count = max(0, end - begin) // (2 * channels)
     if count == 0:
-        return ""
+        return None
     flat = np.frombuffer(data, ">i2", count * channels, begin)
     samples: Samples = flat.reshape(count, channels).T.astype(np.float32)
     samples /= np.float32(2**15)
-    sender = Sender(host, source, kind, rate, channels)
-    return Packet(sender, number, stamp, samples, end - begin)
+    sender = Sender(host, ssrc, payload_type, rate, channels)
+    return Packet(sender, sequence_number, timestamp, samples, end - begin)
 
 
-class _Group:
+class _Run:
     """Packets of one sender that are near each other, and wait for more of them."""
 
     def __init__(self, packet: Packet) -> None:
         self.sender = packet.sender
-        self.packets = {packet.stamp: packet}
-        self.unlike = ""
-        """Why they are no PCM; "": they are, or it is not known."""
+        self.packets = {packet.timestamp: packet}
+        self.format_fault: Rejected | None = None
+        """Why they are no PCM; None: they are, or it is not known."""
 
-        self.is_doubtful = False
-        """True if most of their time stamps do not count samples."""
+        self.may_be_coded = False
+        """True if most of their timestamps do not count samples."""
 
     @property
     def samples(self) -> int:
@@ -149,40 +158,41 @@ class _Group:
         """Return True if a packet of the same sender belongs here."""
         newest = next(reversed(self.packets))
         longest = _NEAR_SECONDS * self.sender.sample_rate
-        return abs(_difference(packet.stamp, newest)) <= longest
+        return abs(_difference(packet.timestamp, newest)) <= longest
 
     def add(self, packet: Packet) -> None:
         """Add a packet, and judge all."""
-        self.packets.setdefault(packet.stamp, packet)
+        self.packets.setdefault(packet.timestamp, packet)
         if len(self.packets) > _MOST_WAITING:
             del self.packets[next(iter(self.packets))]
         self._judge()
 
-    def first(self, stamp: int) -> int:
-        """Return the lowest time stamp, seen from one that is near."""
-        return min(self.packets, key=lambda other: _difference(other, stamp))
+    def first(self, timestamp: int) -> int:
+        """Return the lowest timestamp, seen from one that is near."""
+        return min(self.packets, key=lambda other: _difference(other, timestamp))
 
-    def forget_before(self, stamp: int) -> None:
+    def forget_before(self, timestamp: int) -> None:
         """Leave out packets that are too late."""
-        late = [it for it in self.packets if _difference(it, stamp) < 0]
+        late = [it for it in self.packets if _difference(it, timestamp) < 0]
         for it in late:
             del self.packets[it]
 
     def _judge(self) -> None:
-        numbered = {packet.number: packet for packet in self.packets.values()}
+        numbered = {packet.sequence_number: packet for packet in self.packets.values()}
         good = bad = 0
         for packet in numbered.values():
-            following = numbered.get((packet.number + 1) % 2**16)
+            following = numbered.get((packet.sequence_number + 1) % 2**16)
             if following is None:
                 continue
-            advance = _difference(following.stamp, packet.stamp)
+            advance = _difference(following.timestamp, packet.timestamp)
             if advance == packet.count:
                 good += 1
             else:
                 bad += 1
-                reason = _unlike_pcm(packet, advance)
-        self.is_doubtful = bad > 0 and bad >= good
-        self.unlike = reason if bad >= _MOST_UNLIKE and bad >= good else ""
+                reason = _format_fault(packet, advance)
+        self.may_be_coded = bad > 0 and bad >= good
+        is_faulty = bad >= _FAULTY_PACKETS and bad >= good
+        self.format_fault = Rejected(reason) if is_faulty else None
 
 
 class PacketReader:
@@ -190,8 +200,8 @@ class PacketReader:
 
     A packet is taken at once if it continues what was taken.  One that is ahead waits
     for those before it, until there are so many that these count as lost, as far as the
-    clock agrees.  A new sender, and one whose time stamp leaps, is followed after as
-    many packets that are near each other.
+    clock agrees.  A new sender, or a leap of the timestamp, is accepted once 0.1 s of
+    consecutive packets has come (probation, RFC 3550 A.1).
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
@@ -200,78 +210,77 @@ class PacketReader:
         self._form = sample_rate, channels
         self._sender: Sender | None = None
         self._heard = -inf
-        self._next = 0  # time stamp
-        self._ahead: _Group | None = None  # packets of the sender that wait
-        self._groups: list[_Group] = []  # other ones, since the latest that was taken
+        self._next = 0  # timestamp
+        self._reorder_buffer: _Run | None = None  # packets of the sender that wait
+        self._candidates: list[_Run] = []  # since the latest packet that was taken
         self._other_since: float | None = None  # packets of another at the same host
         self._began, self._passed = inf, 0  # the clock at the first of so many samples
 
-    def push(self, data: bytes, host: str, now: float) -> list[Samples | Lost] | str:
-        """Return the samples that a packet completes, and losses between them.
-
-        Or why it is left out.
-        """
+    def push(
+        self, data: bytes, host: str, now: float
+    ) -> list[Samples | Lost] | Rejected:
+        """Return the samples that a packet completes, and losses between them."""
         packet = parse(data, host, self._form)
-        if isinstance(packet, str):
-            return packet
+        if packet is None or isinstance(packet, Rejected):
+            return packet or []
         if self._sender is not None and packet.sender != self._sender:
             if now - self._heard < _OTHER_SENDER_SECONDS:
                 return self._of_another(host, now)
         elif self._sender is not None:
-            ahead = _difference(packet.stamp, self._next)
+            ahead = _difference(packet.timestamp, self._next)
             if 0 <= ahead <= _NEAR_SECONDS * self.sample_rate:
-                self._ahead = _with(self._ahead, packet)
-                return self._take(now) or self._ahead.unlike or []
-        group = self._group_of(packet)
-        if group.unlike or not self._is_long(group):
-            return group.unlike or []
-        return self._follow(group, now)
+                self._reorder_buffer = _with(self._reorder_buffer, packet)
+                return self._take(now) or self._reorder_buffer.format_fault or []
+        candidate = self._candidate_of(packet)
+        if candidate.format_fault or not self._is_long(candidate):
+            return candidate.format_fault or []
+        return self._accept(candidate, now)
 
-    def _of_another(self, host: str, now: float) -> str:
-        """Return why the packet of another sender is left out."""
+    def _of_another(self, host: str, now: float) -> list[Samples | Lost] | Rejected:
+        """Take nothing of the packet of another sender."""
         assert self._sender is not None
         if host == self._sender.host:  # it may have begun anew
             self._other_since = self._other_since or now
             if now - self._other_since < _RESTART_SECONDS:
-                return ""
-        return OTHER_SENDER
+                return []
+        return Rejected(OTHER_SENDER)
 
-    def _group_of(self, packet: Packet) -> _Group:
-        """Add a packet to the newest group that it belongs to, or to a new one."""
+    def _candidate_of(self, packet: Packet) -> _Run:
+        """Add a packet to the newest candidate that it belongs to, or to a new one."""
         found = None
-        for group in reversed(self._groups):
-            if group.sender == packet.sender and group.is_near(packet):
-                found = group
-                self._groups.remove(group)
+        for run in reversed(self._candidates):
+            if run.sender == packet.sender and run.is_near(packet):
+                found = run
+                self._candidates.remove(run)
                 break
         found = _with(found, packet)
-        self._groups = [*self._groups[1 - _MOST_GROUPS :], found]
+        self._candidates = [*self._candidates[1 - _MOST_CANDIDATES :], found]
         return found
 
-    def _is_long(self, group: _Group) -> bool:
-        """Return True if a group lasts long enough, and seems to be PCM."""
-        seconds = group.samples / group.sender.sample_rate
-        enough = len(group.packets) >= _PROBATION_PACKETS
-        return enough and seconds >= _PROBATION_SECONDS and not group.is_doubtful
+    def _is_long(self, run: _Run) -> bool:
+        """Return True if a run lasts long enough, and seems to be PCM."""
+        seconds = run.samples / run.sender.sample_rate
+        enough = len(run.packets) >= _PROBATION_PACKETS
+        return enough and seconds >= _PROBATION_SECONDS and not run.may_be_coded
 
-    def _follow(self, group: _Group, now: float) -> list[Samples | Lost]:
-        """Go on with a group."""
-        begin = group.first(next(iter(group.packets)))
+    def _accept(self, run: _Run, now: float) -> list[Samples | Lost]:
+        """Go on with a run."""
+        begin = run.first(next(iter(run.packets)))
         parts: list[Samples | Lost] = []
-        if (sender := group.sender) == self._sender:
-            parts = self._lose(_difference(begin, self._next), group, now)
+        if (sender := run.sender) == self._sender:
+            parts = self._lose(_difference(begin, self._next), run, now)
         else:
             self._sender = sender
             self.sample_rate, self.channels = sender.sample_rate, sender.channels
             self._began, self._passed, self._other_since = now, 0, None
-            self._began -= group.samples / sender.sample_rate
-        self._next, self._ahead = begin, group
+            self._began -= run.samples / sender.sample_rate
+        self._next, self._reorder_buffer = begin, run
         return [*parts, *self._take(now)]
 
     def _take(self, now: float) -> list[Samples | Lost]:
         """Take the packets that are next, and give up those that do not come."""
         parts: list[Samples | Lost] = []
-        ahead = self._ahead
+        ahead = self._reorder_buffer
         while ahead is not None and ahead.packets:
             packet = ahead.packets.pop(self._next, None)
             if packet is not None:
@@ -286,14 +295,14 @@ class PacketReader:
             else:
                 break
         if ahead is not None and not ahead.packets:
-            self._ahead = None
+            self._reorder_buffer = None
         return parts
 
-    def _lose(self, count: int, group: _Group, now: float) -> list[Samples | Lost]:
-        """Return what is lost before a group; nothing if the sender counts anew."""
+    def _lose(self, count: int, run: _Run, now: float) -> list[Samples | Lost]:
+        """Return what is lost before a run; nothing if the sender counts anew."""
         rate = self.sample_rate
         limit = (now - self._began + _EARLY_SECONDS) * rate - self._passed
-        longest = min(limit - group.samples, _LONGEST_LOSS_SECONDS * rate)
+        longest = min(limit - run.samples, _LONGEST_LOSS_SECONDS * rate)
         if not 0 < count <= longest:
             return []
         self._passed += count
@@ -303,7 +312,7 @@ class PacketReader:
         """Count samples that were taken."""
         self._passed += count
         self._heard = now
-        self._groups.clear()
+        self._candidates.clear()
         begins = (
             self._began + _DRIFT * count / self.sample_rate,
             now - self._passed / self.sample_rate,
@@ -311,21 +320,21 @@ class PacketReader:
         self._began = min(begins)
 
 
-def _with(group: _Group | None, packet: Packet) -> _Group:
-    """Return `group` with a packet."""
-    if group is None:
-        return _Group(packet)
-    group.add(packet)
-    return group
+def _with(run: _Run | None, packet: Packet) -> _Run:
+    """Return `run` with a packet."""
+    if run is None:
+        return _Run(packet)
+    run.add(packet)
+    return run
 
 
-def _difference(stamp: int, other: int) -> int:
-    """Samples from one time stamp to another, across an overflow."""
-    return (stamp - other + 2**31) % 2**32 - 2**31
+def _difference(timestamp: int, other: int) -> int:
+    """Samples from one timestamp to another, across an overflow."""
+    return (timestamp - other + 2**31) % 2**32 - 2**31
 
 
-def _unlike_pcm(packet: Packet, advance: int) -> str:
-    """Return what is wrong with a packet after which the time stamp has advanced."""
+def _format_fault(packet: Packet, advance: int) -> str:
+    """Return what is wrong with a packet after which the timestamp has advanced."""
     channels = packet.sender.channels
     for other in range(1, _MOST_CHANNELS + 1):
         if other != channels and packet.payload_bytes == 2 * other * advance:

@@ -9,7 +9,7 @@ from collections import Counter, deque
 import numpy as np
 
 from monitor.audio.ring import Samples
-from monitor.audio.sources.rtp import OTHER_SENDER, PacketReader
+from monitor.audio.sources.rtp import OTHER_SENDER, PacketReader, Rejected
 from monitor.audio.sources.source import Lost
 from monitor.config.audio import udp_address
 from monitor.errors import SourceError
@@ -38,7 +38,7 @@ _MOST_SAID = 10
 _COUNT_SECONDS = 3600.0
 
 
-class LeftOut:
+class RejectedPackets:
     """Says once of each sender why its packets are left out, and later how many.
 
     Not thread-safe.
@@ -82,7 +82,7 @@ class Udp:
         self._address = udp_address(address)
         self._format = sample_rate, channels
         self.description = f"packets at {address!r}"
-        self._left_out = LeftOut(self.description)
+        self._rejected = RejectedPackets(self.description)
 
     def open(self) -> "UdpStream":
         """Listen at the port.
@@ -106,7 +106,7 @@ class Udp:
         except UnicodeError:
             raise SourceError(f"{self.description}: it is no host's name") from None
         return UdpStream(
-            listener, PacketReader(*self._format), self._left_out, self.description
+            listener, PacketReader(*self._format), self._rejected, self.description
         )
 
 
@@ -117,7 +117,7 @@ class UdpStream:
         self,
         listener: socket.socket,
         reader: PacketReader,
-        left_out: LeftOut,
+        rejected: RejectedPackets,
         description: str,
     ) -> None:
         listener.setblocking(False)
@@ -126,7 +126,7 @@ class UdpStream:
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
         self._reader = reader
-        self._left_out = left_out
+        self._rejected = rejected
         self._description = description
         self._waiting: deque[Samples | Lost] = deque()
         self._tiny = 0  # samples lost in the block that was returned last
@@ -145,6 +145,8 @@ class UdpStream:
 
     def read(self, timeout_seconds: float) -> Samples | Lost | None:
         """Wait for samples; see `SourceStream`.
+
+        Tiny losses among the samples of a block come in one sum behind it.
 
         Raises:
             SourceError: The network is gone, or nothing that comes can be read.
@@ -198,14 +200,13 @@ class UdpStream:
                 raise SourceError(f"the network is gone: {error.strerror}") from error
             now = time.monotonic()
             found = self._reader.push(packet, host, now)
-            if not isinstance(found, str):
-                self._waiting += found
-                if found:
-                    self._wrong.clear()
+            if isinstance(found, Rejected):
+                self._rejected.add(host, found.reason, now)
+                if found.reason != OTHER_SENDER:
+                    self._check(found.reason, now)
             elif found:
-                self._left_out.add(host, found, now)
-                if found != OTHER_SENDER:
-                    self._check(found, now)
+                self._waiting += found
+                self._wrong.clear()
 
     def _check(self, reason: str, now: float) -> None:
         """Raise an error if for some time nothing has come that can be read."""

@@ -16,8 +16,10 @@ from monitor.audio.sources.rtp import (
     NO_RTP,
     OTHER_SENDER,
     PacketReader,
+    Rejected,
 )
 from monitor.audio.sources.source import Lost
+from tests.support.rtp import rtp_packet
 
 RATE = 16_000
 COUNT = 160
@@ -29,19 +31,20 @@ PROBATION = 10
 
 
 def packet(
-    stamp: int,
-    number: int = 0,
+    timestamp: int,
+    sequence_number: int = 0,
     *,
-    sender: int = 7,
-    kind: int = 96,
+    ssrc: int = 7,
+    payload_type: int = 96,
     payload: bytes | None = None,
 ) -> bytes:
     """A packet of 160 samples, each of which is its number."""
     if payload is None:
-        samples = [(stamp + n) % 32_768 for n in range(COUNT)]
+        samples = [(timestamp + n) % 32_768 for n in range(COUNT)]
         payload = struct.pack(f">{COUNT}h", *samples)
-    number %= 2**16
-    return struct.pack(">BBHII", 0x80, kind, number, stamp % 2**32, sender) + payload
+    return rtp_packet(
+        payload, timestamp, sequence_number, ssrc=ssrc, payload_type=payload_type
+    )
 
 
 class Listener:
@@ -57,8 +60,8 @@ class Listener:
     def push(self, data: bytes, host: str = HOST, seconds: float = 0.01) -> None:
         self.now += seconds
         found = self.reader.push(data, host, self.now)
-        if isinstance(found, str):
-            self.said += [found] if found else []
+        if isinstance(found, Rejected):
+            self.said.append(found.reason)
             return
         for item in found:
             count = item.count if isinstance(item, Lost) else item.shape[1]
@@ -119,8 +122,9 @@ def test_every_sample_is_in_its_place_whatever_the_network_does(
     place: int | None = None
     heard = 0
     for now, data in sorted(arrivals):
-        for item in reader.push(data, HOST, now):
-            assert not isinstance(item, str)
+        found = reader.push(data, HOST, now)
+        assert not isinstance(found, Rejected)
+        for item in found:
             if isinstance(item, Lost):
                 assert place is not None
                 place += item.count
@@ -204,20 +208,20 @@ def test_packets_that_were_held_up_show_what_is_lost_among_them() -> None:
 
 @pytest.mark.parametrize("before", [0, 100])
 def test_no_more_is_lost_than_the_clock_allows(before: int) -> None:
-    """However the time stamps leap, the end of the sound is not in the future."""
+    """However the timestamps leap, the end of the sound is not in the future."""
     listener = Listener().push_all(sent(range(before)))
     leaping = range(before, before + 500)
     listener.push_all(packet(it * 90 * COUNT, it * 2) for it in leaping)
     assert len(listener.drawing) * PACKET_SECONDS < listener.now + 0.5
 
 
-@pytest.mark.parametrize("kind", [0, 10, 11, 33, 97])
+@pytest.mark.parametrize("payload_type", [0, 10, 11, 33, 97])
 def test_packets_of_another_form_among_those_of_a_sender_are_left_out(
-    kind: int,
+    payload_type: int,
 ) -> None:
     """Stereo among mono would end the monitor."""
     packets = sent(range(40))
-    packets[20] = packet(20 * COUNT, 20, kind=kind)
+    packets[20] = packet(20 * COUNT, 20, payload_type=payload_type)
     assert Listener().push_all(packets).drawing == "#" * 20 + "-" + "#" * 19
 
 
@@ -270,14 +274,14 @@ def test_only_one_sender_is_heard_at_a_time() -> None:
     listener = Listener()
     for place, data in enumerate(sent(range(100))):
         listener.push(data)
-        listener.push(packet(place * COUNT, place, sender=8), "10.0.0.7", 0.0)
+        listener.push(packet(place * COUNT, place, ssrc=8), "10.0.0.7", 0.0)
     assert listener.drawing == "#" * 100
     assert set(listener.said) == {OTHER_SENDER}
 
 
 def test_another_sender_is_heard_when_the_first_is_silent() -> None:
     listener = Listener().push_all(sent(range(20)))
-    listener.push_all(packet(it * COUNT, it, sender=8) for it in range(1000, 1200))
+    listener.push_all(packet(it * COUNT, it, ssrc=8) for it in range(1000, 1200))
     taken_over = round(1.0 / PACKET_SECONDS) - 1
     assert len(listener.drawing) == 20 + 200 - taken_over
     assert listener.said == []  # the same device may have begun anew
@@ -287,7 +291,7 @@ def test_a_second_stream_of_the_same_host_is_named() -> None:
     listener = Listener()
     for place, data in enumerate(sent(range(300))):
         listener.push(data)
-        listener.push(packet(place * COUNT, place, sender=8), seconds=0.0)
+        listener.push(packet(place * COUNT, place, ssrc=8), seconds=0.0)
     assert set(listener.said) == {OTHER_SENDER}
 
 
@@ -305,20 +309,20 @@ def test_junk_before_a_sender_and_between_its_packets_does_not_delay_it() -> Non
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"x" * 400])
 def test_what_is_no_rtp_is_named(data: bytes) -> None:
-    assert PacketReader(RATE, 1).push(data, HOST, 0.0) == NO_RTP
+    assert PacketReader(RATE, 1).push(data, HOST, 0.0) == Rejected(NO_RTP)
 
 
 def test_the_codec_of_a_static_type_is_named() -> None:
-    found = PacketReader(RATE, 1).push(packet(0, kind=8), HOST, 0.0)
-    assert isinstance(found, str)
-    assert "payload type 8 (PCMA)" in found
+    found = PacketReader(RATE, 1).push(packet(0, payload_type=8), HOST, 0.0)
+    assert isinstance(found, Rejected)
+    assert "payload type 8 (PCMA)" in found.reason
 
 
 @pytest.mark.parametrize(
     "data", [packet(0)[:12], b"\x9f\x60" + bytes(20), b"\x80\xc8" + bytes(40)]
 )
 def test_packets_without_samples_and_reports_are_no_fault(data: bytes) -> None:
-    assert PacketReader(RATE, 1).push(data, HOST, 0.0) == ""
+    assert PacketReader(RATE, 1).push(data, HOST, 0.0) == []
 
 
 @given(st.lists(st.tuples(st.binary(max_size=60), st.integers(0, 255))))
@@ -326,8 +330,9 @@ def test_no_packet_is_an_error(packets: list[tuple[bytes, int]]) -> None:
     reader = PacketReader(RATE, 2)
     for number, (data, first) in enumerate(packets):
         for it in (data, bytes([first, 96, 0, number]) + data):
-            for item in reader.push(it, HOST, number * 0.01):
-                assert isinstance(item, Lost | str) or np.isfinite(item).all()
+            found = reader.push(it, HOST, number * 0.01)
+            for item in [] if isinstance(found, Rejected) else found:
+                assert isinstance(item, Lost) or np.isfinite(item).all()
 
 
 def test_the_samples_are_those_that_were_sent() -> None:
@@ -340,7 +345,8 @@ def test_a_static_type_says_rate_and_channels() -> None:
     reader = PacketReader(RATE, 1)
     found: list[Samples | Lost] = []
     for place in range(60):
-        data = packet(place * COUNT // 2, place, kind=10)
-        found += [it for it in reader.push(data, HOST, 0.0) if not isinstance(it, str)]
+        data = packet(place * COUNT // 2, place, payload_type=10)
+        items = reader.push(data, HOST, 0.0)
+        found += [] if isinstance(items, Rejected) else items
     assert (reader.sample_rate, reader.channels) == (44_100, 2)
     assert [it.shape for it in found if not isinstance(it, Lost)] == [(2, 80)] * 60
