@@ -6,24 +6,26 @@ from dataclasses import replace
 
 from monitor.records import Gap, GapReason, ScoreFrame
 
-LONGEST_SECONDS = 600.0
+OUTAGE_PART_SECONDS = 600.0
 """An outage that lasts longer is reported in parts."""
 
 NEAR_SECONDS = 30.0
 """Sound between two gaps that is shorter: what no window covers of it counts."""
 
-LONGEST_GAP_SECONDS = 30.0
-OVER_SECONDS = 5.0
-"""A gap ends when nothing was lost for so long."""
+SHORT_LOSSES_SECONDS = 30.0
+"""Short losses are one gap for so long at most."""
+
+QUIET_SECONDS = 5.0
+"""That gap is over when nothing was lost for so long."""
 
 SHORT_SECONDS = 1.0
-"""A loss that is longer is reported at once, by itself."""
+"""A loss that is longer is reported at once, by itself; not so that of an overload."""
 
 _JOINED: frozenset[GapReason] = frozenset({"overload", "overrun", "stalled", "invalid"})
 """Losses that come again and again while a source stays open."""
 
 
-class JoinedGaps:
+class ShortLosses:
     """Joins short losses to few gaps, by source and reason.  Used by one thread.
 
     A record for each of them, up to thousands a second, would fill a disk.
@@ -31,8 +33,8 @@ class JoinedGaps:
 
     def __init__(self, sample_rate: int) -> None:
         """Begin with nothing lost."""
-        self._longest = round(LONGEST_GAP_SECONDS * sample_rate)
-        self._over = round(OVER_SECONDS * sample_rate)
+        self._longest = round(SHORT_LOSSES_SECONDS * sample_rate)
+        self._quiet = round(QUIET_SECONDS * sample_rate)
         self._short = round(SHORT_SECONDS * sample_rate)
         self._open: dict[tuple[str, GapReason], Gap] = {}
 
@@ -56,7 +58,7 @@ class JoinedGaps:
             for key, gap in self._open.items()
             if key[0] == source
             and (
-                taken - gap.stop >= self._over or gap.stop - gap.start >= self._longest
+                taken - gap.stop >= self._quiet or gap.stop - gap.start >= self._longest
             )
         )
 
@@ -76,7 +78,7 @@ class JoinedGaps:
         ]
 
 
-class SourceGaps:
+class Outages:
     """Joins losses between which no window is whole.  Used by the worker's thread.
 
     So an outage is one gap whatever its parts.  A gap soon after another one reaches
@@ -88,7 +90,7 @@ class SourceGaps:
     def __init__(self, source: str, sample_rate: int, start: int) -> None:
         """Begin at sample `start`, with nothing lost."""
         self._source = source
-        self._longest = round(LONGEST_SECONDS * sample_rate)
+        self._longest = round(OUTAGE_PART_SECONDS * sample_rate)
         self._near = round(NEAR_SECONDS * sample_rate)
         self._seen_until = start
         """End of the latest window, or of the gap that was reported since."""

@@ -136,7 +136,7 @@ class Pipeline:
         return self._windowers[source].next_stop
 
     def contiguous_start(self, source: str) -> int:
-        """Sample index since which no sample of `source` was lost; see `resume`."""
+        """Sample index since which `source` lost nothing but what was bridged."""
         return self._windowers[source].contiguous_start
 
     def resume(self, source: str, before: "Pipeline", history: Block) -> None:

@@ -20,7 +20,7 @@ from monitor.records import (
     SourceState,
     Timed,
 )
-from monitor.runtime.gaps import SourceGaps
+from monitor.runtime.gaps import Outages
 from monitor.sinks.sink import Sink
 from monitor.statistics import (
     LEFT_OUT,
@@ -53,7 +53,7 @@ class SourceMeter:
     def __init__(self, timeline: Timeline) -> None:
         """Begin at zero; `timeline` counts the captured samples itself."""
         self.timeline = timeline
-        self.gaps = SourceGaps(timeline.name, timeline.sample_rate, timeline.start)
+        self.outages = Outages(timeline.name, timeline.sample_rate, timeline.start)
         """Losses on their way to become records."""
 
         self._counted = 0  # samples of losses whose gap is not reported yet
@@ -97,43 +97,43 @@ class SourceMeter:
         """Gaps that are reported, and lost samples, by reason."""
         return tuple(self._losses.values())
 
-    def statistics(self, now: float, utc: datetime) -> SourceStatistics:
-        """Figures as of `now`, monotonic seconds, and `utc`, the same moment."""
-        timeline = self.timeline
-        losses, stop = self.losses, timeline.stop
-        lost = sum(loss.samples for loss in losses)
-        arrival = timeline.newest_arrival
-        # Sound between losses that no window covers is not analysed either.
-        lost += max(0, self.gaps.unreported - self._counted)
-        captured = stop - timeline.start - lost
-        missed = lost + self._unreported(now)
-        listened = _listened(captured, missed, timeline.sample_rate)
-        before = self._day.mark(now, captured, missed)
-        left_out = sum(loss.samples for loss in losses if loss.reason in LEFT_OUT)
-        latest = self._minute.mark(now, captured, left_out)
-        backlog = max(0, stop - timeline.taken)
+    def look(self, now: float) -> None:
+        """Remember what later figures are compared with; `now`: monotonic seconds."""
+        captured, missed = self._coverage(now)
+        self._day.mark(now, captured, missed)
+        self._minute.mark(now, captured, self._left_out)
         self._follow_analysis(now)
+
+    def statistics(self, now: float, utc: datetime) -> SourceStatistics:
+        """Figures as of `now`, monotonic seconds, and `utc`, the same moment.
+
+        `look` comes before it, with the same `now`.
+        """
+        timeline, losses = self.timeline, self.losses
+        arrival = timeline.newest_arrival
+        captured, missed = self._coverage(now)
+        yesterday, latest = self._day.oldest, self._minute.oldest
         return SourceStatistics(
             source=timeline.name,
             state=timeline.state_name,
             captured_samples=captured,
             lost_samples=sum(loss.samples for loss in losses),
             gaps=max(sum(loss.gaps for loss in losses), 1 if losses else 0),
-            backlog_samples=backlog,
+            backlog_samples=max(0, timeline.stop - timeline.taken),
             detail=self._detail,
             last_sample=arrival and utc - timedelta(seconds=now - arrival[1]),
-            listened=listened,
+            listened=_listened(captured, missed, timeline.sample_rate),
             listened_day=_listened(
-                captured - before[0], missed - before[1], timeline.sample_rate
+                captured - yesterday[0], missed - yesterday[1], timeline.sample_rate
             ),
-            left_out=_share(left_out - latest[1], captured - latest[0]),
+            left_out=_share(self._left_out - latest[1], captured - latest[0]),
             losses=losses,
             level=self._level,
             noise_floor=self._loudness.floor,
             events=tuple(sorted(self._events.items())),
             idle_seconds=now - self._analysed_at,
             silent_seconds=math.inf if arrival is None else now - arrival[1],
-            is_losing=self.gaps.is_open,
+            is_losing=self.outages.is_open,
         )
 
     def lose(self, gap: Gap) -> None:
@@ -162,6 +162,18 @@ class SourceMeter:
     def _count(self, reason: GapReason, gaps: int, samples: int) -> None:
         loss = self._losses.get(reason, Loss(reason, 0, 0))
         self._losses[reason] = Loss(reason, loss.gaps + gaps, loss.samples + samples)
+
+    @property
+    def _left_out(self) -> int:
+        return sum(loss.samples for loss in self.losses if loss.reason in LEFT_OUT)
+
+    def _coverage(self, now: float) -> tuple[int, int]:
+        """Samples that are, or will be, analysed, and those that never will."""
+        missed = sum(loss.samples for loss in self.losses)
+        # Sound between losses that no window covers is not analysed either.
+        missed += max(0, self.outages.unreported - self._counted)
+        captured = self.timeline.stop - self.timeline.start - missed
+        return captured, missed + self._unreported(now)
 
     def _unreported(self, now: float) -> int:
         """Samples lost to an ongoing outage that is not reported yet."""
@@ -203,8 +215,13 @@ class _Marks:
         self._step_seconds = step_seconds
         self._marks: deque[tuple[float, int, int]] = deque()
 
-    def mark(self, now: float, captured: int, lost: int) -> tuple[int, int]:
-        """Remember these figures; return the oldest of the time, or 0 and 0."""
+    @property
+    def oldest(self) -> tuple[int, int]:
+        """The oldest figures of the time, or 0 and 0."""
+        return self._marks[0][1:] if self._marks else (0, 0)
+
+    def mark(self, now: float, captured: int, lost: int) -> None:
+        """Remember these figures, if it is time."""
         marks = self._marks
         if not marks:
             marks.append((now, 0, 0))
@@ -212,7 +229,6 @@ class _Marks:
             marks.append((now, captured, lost))
         while len(marks) > 1 and marks[1][0] <= now - self._memory_seconds:
             marks.popleft()
-        return marks[0][1:]
 
 
 def _share(part: int, rest: int) -> float:
@@ -266,8 +282,11 @@ class WorkerMeter:
         processing = sum(cost for cost, _ in self._costs)
         audio = sum(duration for _, duration in self._costs)
         now, utc = self._clock.monotonic(), self._clock.utc()
+        meters = tuple(sources)
+        for meter in meters:
+            meter.look(now)
         return Statistics(
-            sources=tuple(meter.statistics(now, utc) for meter in sources),
+            sources=tuple(meter.statistics(now, utc) for meter in meters),
             latency_seconds_p50=_quantile(self._latencies, 0.5),
             latency_seconds_p95=_quantile(self._latencies, 0.95),
             real_time_factor=processing / audio if audio else math.nan,

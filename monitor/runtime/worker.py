@@ -19,7 +19,7 @@ from monitor.records import (
     SourceState,
     Timed,
 )
-from monitor.runtime.gaps import JoinedGaps
+from monitor.runtime.gaps import ShortLosses
 from monitor.runtime.health import HealthReports, HealthWatch
 from monitor.runtime.overload import LoadShedding, Turn, whole_turns
 from monitor.runtime.parts import Parts, PlacedState
@@ -60,7 +60,7 @@ class Worker:
         self._health = HealthWatch(self._reports)
         self._meter = WorkerMeter(clock)
         self._shedding = LoadShedding()
-        self._gaps = JoinedGaps(parts.sample_rate)
+        self._short_losses = ShortLosses(parts.sample_rate)
         self._open = set(parts.inputs)
         self._began = clock.monotonic()
         self._own_clock = SampleClock(clock, parts.sample_rate)
@@ -101,7 +101,7 @@ class Worker:
             sink.close()
         self._parts = after = replace(after, sinks=open_sinks())
         self._shedding = LoadShedding()
-        self._gaps = JoinedGaps(after.sample_rate)
+        self._short_losses = ShortLosses(after.sample_rate)
         self._open = (self._open & after.continued) | (
             after.inputs.keys() - after.continued
         )
@@ -206,8 +206,8 @@ class Worker:
             self._measure(began, arrivals, records)
         found = self._joined(records)
         for name, source in inputs.items():
-            if not source.meter.gaps.is_open:
-                found += self._gaps.complete(name, source.timeline.taken)
+            if not source.meter.outages.is_open:
+                found += self._short_losses.complete(name, source.timeline.taken)
         self._give(found)
         for name, source in inputs.items():
             own = [record for record in records if record.source == name]
@@ -228,15 +228,15 @@ class Worker:
         for record in records:
             meter, gaps = self._parts.inputs[record.source].meter, []
             if isinstance(record, ScoreFrame):
-                gaps = meter.gaps.cover(record)
+                gaps = meter.outages.cover(record)
             elif isinstance(record, Gap):
                 meter.lose(record)
                 gaps = [record]
                 if record.reason != "overload":
                     start = self._parts.pipeline.contiguous_start(record.source)
-                    gaps = meter.gaps.lose(record, start)
+                    gaps = meter.outages.lose(record, start)
             for gap in gaps:
-                found += self._gaps.add(gap)
+                found += self._short_losses.add(gap)
             if not isinstance(record, Gap):
                 found.append(record)
         return found
@@ -244,9 +244,9 @@ class Worker:
     def _finish(self, source: str, reason: EndReason) -> None:
         """End what goes on at a source."""
         ended = self._parts.pipeline.finish(source, reason)
-        for gap in self._parts.inputs[source].meter.gaps.take():
-            self._give(self._gaps.add(gap))
-        self._give([*self._gaps.take(source), *ended])
+        for gap in self._parts.inputs[source].meter.outages.take():
+            self._give(self._short_losses.add(gap))
+        self._give([*self._short_losses.take(source), *ended])
 
     def _follow(self, state: SourceState, position: int) -> None:
         if state.state == "ended":

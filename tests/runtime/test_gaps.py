@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.records import Gap, GapReason
-from monitor.runtime.gaps import JoinedGaps
+from monitor.runtime.gaps import ShortLosses
 
 RATE = 100
 
 
 def reported(losses: Sequence[Gap]) -> list[Gap]:
     """The gaps of losses, which are analysed one by one."""
-    gaps = JoinedGaps(RATE)
+    gaps = ShortLosses(RATE)
     found: list[Gap] = []
     for loss in losses:
         found += gaps.complete(loss.source, loss.start)
@@ -27,7 +27,7 @@ def reported(losses: Sequence[Gap]) -> list[Gap]:
 def test_losses_close_together_are_one_gap_that_says_how_much_was_lost(
     reason: GapReason,
 ) -> None:
-    gaps = JoinedGaps(RATE)
+    gaps = ShortLosses(RATE)
     for start in (0, 200, 400):
         assert gaps.add(Gap("street", start, start + 50, reason)) == []
     assert gaps.add(Gap("yard", 0, 10, reason)) == []
@@ -55,7 +55,7 @@ def test_a_loss_by_itself_is_lost_whole() -> None:
 def test_a_long_loss_and_the_end_of_a_source_are_reported_at_once(
     count: int, reason: GapReason
 ) -> None:
-    gaps = JoinedGaps(RATE)
+    gaps = ShortLosses(RATE)
     gaps.add(Gap("street", 0, 20, "stalled"))
     loss = Gap("street", 100, 100 + count, reason)
     assert gaps.add(loss) == [Gap("street", 0, 20, "stalled"), loss]
