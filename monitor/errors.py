@@ -69,12 +69,15 @@ class DatasetError(SoundMonitorError):
 class SourceError(SoundMonitorError):
     """A source cannot be opened, or broke while it was read; opening again may help.
 
-    Not before `retry_seconds`, in which nothing will have changed.
+    Not before `retry_seconds`, in which nothing will have changed.  `is_end` is true
+    if the other side has ended a stream that had worked.
     """
 
-    def __init__(self, sentence: str, retry_seconds: float = 0.0) -> None:
+    def __init__(
+        self, sentence: str, retry_seconds: float = 0.0, *, is_end: bool = False
+    ) -> None:
         super().__init__(sentence)
-        self.retry_seconds = retry_seconds
+        self.retry_seconds, self.is_end = retry_seconds, is_end
 
 
 class EndOfSourceError(SoundMonitorError):

@@ -271,9 +271,9 @@ class ScoreFrame:
 class Gap:
     """The samples [start, stop), or some of them, were lost before the analysis.
 
-    Or the sound between losses was too short for a window.  Not so those of an
-    "overload": windows that end in it were left out, and its samples are part of the
-    windows around them.  Events go on.
+    The reason "fragmented" means that the sound between losses was too short for a
+    window.  In an "overload" no sample is missing: windows that end in it were left
+    out, its samples are part of the windows around them, and events go on.
     """
 
     source: str
@@ -286,7 +286,7 @@ class Gap:
 
     @property
     def is_partial(self) -> bool:
-        """True: windows and events may go on in it."""
+        """True if windows and events may go on in it."""
         return self.reason == "overload" or self.left_out is not None
 
 

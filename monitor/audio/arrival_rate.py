@@ -16,10 +16,10 @@ class ArrivalRate:
         """Begin a stream that states `sample_rate`."""
         self._stated = sample_rate
         self._began: float | None = None
-        self._count = 0
+        self._count = 0  # of the window that has begun
         self._rate = 0.0  # of the latest window
         self._agreeing = 0
-        self._total_seconds, self._total = 0.0, 0
+        self._all_seconds, self._all_count = 0.0, 0  # of all windows
 
     def push(self, count: int, now: float) -> int | None:
         """Add `count` samples, delivered or lost, that came at `now`.
@@ -35,12 +35,12 @@ class ArrivalRate:
         if seconds < _WINDOW_SECONDS:
             return None
         before, self._rate = self._rate, self._count / seconds
+        self._all_seconds += seconds
+        self._all_count += self._count
         self._began, self._count = now, 0
         agrees = abs(self._rate - before) <= _SAME * before
         self._agreeing = self._agreeing + 1 if agrees else 1
-        self._total_seconds += seconds
-        self._total += round(self._rate * seconds)
-        usual = self._total / self._total_seconds
+        usual = self._all_count / self._all_seconds
         is_wrong = all(
             abs(rate - self._stated) > _WRONG * self._stated
             for rate in (self._rate, usual)

@@ -91,8 +91,7 @@ def check_configuration(
     _check_sources(configuration, list_devices, result)
     _check_model(configuration, result)
     if STAGED in os.environ:
-        config, folder = configuration.config, configuration.state_dir
-        result.problems = check_models(config, folder, result)
+        _check_loading(configuration.config, result)
     _check_files(configuration, result)
     _check_alerts(configuration, result)
     _check_services(configuration, result)
@@ -204,23 +203,24 @@ def _check_model(configuration: Configuration, result: ConfigurationCheck) -> No
             result.problems.append(f"detection.labels.{found.label}: {found.why}")
 
 
-def check_models(
-    config: Config, state_dir: Path, result: ConfigurationCheck | None = None
-) -> list[str]:
+def check_models(config: Config, state_dir: Path) -> list[str]:
     """Check models and rules alone, and load the models; return the problems.
 
-    Slow: the golden vector of each model is computed.  `result` has been checked.
+    Slow: the golden vector of each model is computed.
     """
-    if result is None:
-        result = ConfigurationCheck()
-        _check_model(Configuration(config, state_dir, None, ""), result)
+    result = ConfigurationCheck()
+    _check_model(Configuration(config, state_dir, None, ""), result)
+    _check_loading(config, result)
+    return result.problems
+
+
+def _check_loading(config: Config, result: ConfigurationCheck) -> None:
     if result.models is None:
-        return result.problems
+        return
     try:
         load_models(config.model, result.models, cpu_fallback=True)
     except SoundMonitorError as error:
-        return [*result.problems, str(error)]
-    return result.problems
+        result.problems.append(str(error))
 
 
 def _notes(config: Config, models: ChosenModels) -> Iterator[str]:
@@ -353,7 +353,7 @@ def _check_services(configuration: Configuration, result: ConfigurationCheck) ->
             environ=os.environ,
         )
         build_services(context)
-        for publisher in context.published:
+        if publisher := next(iter(context.published), None):
             facts = publisher.document
             result.publishing = {it: facts[it] for it in ("monitor", "target")}
     except ConfigError as error:

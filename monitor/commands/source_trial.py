@@ -112,7 +112,7 @@ def _listen(stream: SourceStream, opening_seconds: float) -> str:
         try:
             block = stream.read(_READ_SECONDS)
         except SourceError as error:
-            if not isinstance(stream, NetworkStream) or not stream.is_over:
+            if not error.is_end:
                 raise
             ending = f"; {error}"
             break

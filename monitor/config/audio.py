@@ -116,8 +116,8 @@ class SourceSettings(Settings):
     """
 
     verify_certificate: bool = True
-    """Verify the certificate of an rtsps or https stream. Without, whoever is between
-    can read the password and replace the sound.
+    """Verify the certificate of an rtsps or https stream. Otherwise anybody on the
+    network path can read the password and replace the sound.
     """
 
     sample_rate: Annotated[int, Field(ge=8_000, le=192_000)] | None = None

@@ -157,7 +157,7 @@ class Config(Settings):
 
     @field_validator("sources", mode="before")
     @classmethod
-    def _names_are_given(cls, sources: object) -> object:
+    def _sources_are_given(cls, sources: object) -> object:
         if sources is None:
             raise ValueError(
                 "has no entry; add one, as \"- {name: street, input: 'mic:default'}\", "

@@ -155,7 +155,8 @@ def _fault_sentence(kind: type[BaseModel], fault: ErrorDetails, prefix: KeyPath)
             and (section := _section_in(field.annotation))
             and path[0] in section.model_fields
         ]:
-            advice = f"it belongs to {' or '.join(sections)}: indent it below that key"
+            key = "that key" if len(sections) == 1 else "one of them"
+            advice = f"it belongs to {' or '.join(sections)}: indent it below {key}"
         return f"{key_text(path)}: there is no such setting; {advice}"
     return ": ".join(part for part in (key_text(path), _complaint(fault)) if part)
 

@@ -50,8 +50,7 @@ _PLAINER = (
     ("but found '-'", "a list item where a key was expected"),
     (
         "but found '<scalar>'",
-        "this does not continue what is before it; between ' and ', a quote is written "
-        "twice",
+        "this does not continue what is before it; inside '...', write '' for a quote",
     ),
     ("but found ','", "a comma behind a value; only brackets have commas"),
     ("unexpected end of stream", "the quotes that begin here are not closed"),
@@ -239,7 +238,7 @@ def _place(error: yaml.MarkedYAMLError, origin: str) -> str:
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:
     problem, context = error.problem or "", error.context or ""
-    before = _before(error.problem_mark)
+    before = _start_of_line(error.problem_mark)
     is_first_key = re.fullmatch(r" *(- +)*[\w.-]+", before) is not None
     began = error.context_mark.line + 1 if error.context_mark else 0
     if "'\\t'" in problem:
@@ -248,7 +247,7 @@ def _sentence(error: yaml.MarkedYAMLError) -> str:
         return "a tab indents this line; use spaces"
     if "mapping values are not allowed" in problem:
         if is_first_key:
-            if not re.search(r":( |$)", _line_before(error.problem_mark)):
+            if not re.search(r":( |$)", _previous_line(error.problem_mark)):
                 return f"the line before this one {_NO_COLON}"
             return (
                 "this line is indented further than the line before, which has a value "
@@ -271,7 +270,7 @@ def _sentence(error: yaml.MarkedYAMLError) -> str:
     return _plainer(problem or context or "is not YAML")
 
 
-def _line_before(mark: yaml.Mark | None) -> str:
+def _previous_line(mark: yaml.Mark | None) -> str:
     """The last line before the one of a mark that is not empty."""
     if mark is None or mark.buffer is None:
         return ""
@@ -279,7 +278,7 @@ def _line_before(mark: yaml.Mark | None) -> str:
     return next((line.rstrip() for line in reversed(lines) if line.strip()), "")
 
 
-def _before(mark: yaml.Mark | None) -> str:
+def _start_of_line(mark: yaml.Mark | None) -> str:
     """The beginning of a line, up to a mark."""
     if mark is None or mark.buffer is None:
         return ""

@@ -34,7 +34,7 @@ class Watchdog:
     """The watchdog: that of the service manager, or of `run --watchdog`."""
 
     limit_seconds: float
-    """The service manager ends a monitor that is silent for so long."""
+    """A monitor that is silent for so long is ended."""
 
     reset_at: float
     """Time of the latest reset, monotonic seconds."""

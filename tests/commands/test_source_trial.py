@@ -64,7 +64,11 @@ def test_a_port_is_in_use_also_without_a_monitor(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({}, "is a recording of 0.5 s, which is over: it is heard again and again"),
+        (
+            {},
+            "is a recording of 0.5 s, which is over: it is played again from the "
+            "start each time",
+        ),
         ({"username": "me"}, "closed the connection"),  # ffmpeg says no duration
     ],
 )

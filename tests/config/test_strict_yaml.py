@@ -1,7 +1,5 @@
 """YAML is read strictly; a fault is one sentence with its line."""
 
-import re
-
 import pytest
 import yaml
 from hypothesis import given
@@ -77,12 +75,16 @@ def test_an_empty_text_is_an_empty_mapping(text: str) -> None:
             "input: 'demo:'",
         ),
         ("s:\n  - {input: demo:}", "here:2: an unexpected ':'; put a value with"),
-        ("{a: 1 b: 2}", "here:1: an unexpected ':'.*; or a comma is missing"),
+        (
+            "{a: 1 b: 2}",
+            "here:1: an unexpected ':'; put a value with a ':' in quotes, as in "
+            "input: 'demo:'; or a comma is missing",
+        ),
         ("a: 1\n  b: 2\n", "here:2: this line is indented further than the line b"),
         ("s:\n- a: 1\n   b: 2\n", "here:3: this line is indented further than the l"),
         ("s\n  - a: 1\n", "here:2: the line before this one has no ': ' after its k"),
         ("s:\n- a:1\n  b: 2\n", "here:3: the line before this one has no ': ' afte"),
-        ("a: 'it's'", "here:1: this does not continue what is before it; between"),
+        ("a: 'it's'", "here:1: this does not continue what is before it; inside"),
         ("a: 'b',", "here:1: a comma behind a value; only brackets have commas"),
         ("s:\n  - a: 1\n  b: 2\n", "here:3: this key belongs to no entry of the li"),
         ("s:\n  - a: 1\n   b: 2\n", "here:3: the indentation of this line fits no "),
@@ -111,7 +113,7 @@ def test_a_fault_of_the_yaml_is_one_sentence_with_its_line(
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         read_yaml(text, "here")
-    assert re.match(re.escape(sentence).replace(r"\.\*", ".*"), str(caught.value))
+    assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
 
 

@@ -146,8 +146,6 @@ class NetworkStream(CommandStream):
         self._source = source
         self._delivered = False
         self._seconds = 0.0
-        self.is_over = False
-        """Whether the server has ended it, without any fault."""
 
     @property
     def offer(self) -> Offer:
@@ -184,13 +182,14 @@ class NetworkStream(CommandStream):
             has_login=bool(self._request.secrets),
         )
         sentence, seconds = fault.sentence, self.offer.seconds
-        self.is_over = fault.is_end and self._delivered and not self._request.is_rtsp
-        if self.is_over and seconds and self._seconds >= _WHOLE_SHARE * seconds:
+        is_end = fault.is_end and self._delivered and not self._request.is_rtsp
+        if is_end and seconds and self._seconds >= _WHOLE_SHARE * seconds:
             sentence = (
-                f"is a recording of {self._seconds:.1f} s, which is over: it is heard "
-                "again and again"
+                f"is a recording of {self._seconds:.1f} s, which is over: it is played "
+                "again from the start each time"
             )
-        return SourceError(f"{self._description} {sentence}", fault.retry_seconds)
+        sentence = f"{self._description} {sentence}"
+        return SourceError(sentence, fault.retry_seconds, is_end=is_end)
 
 
 @functools.cache

@@ -50,7 +50,9 @@ class Requests:
         return ON if self.rules and muted.issuperset(self.rules) else OFF
 
     def answer(self, message: Message, label: str | None) -> str:
-        """Do what a message asks for, for a label or, None, for all; may take seconds.
+        """Do what a message asks for: may take seconds.
+
+        `label` is the one whose sensitivity shall change; None: alerts shall be muted.
 
         Returns:
             Why it changed nothing; empty if it was done.
