@@ -82,8 +82,8 @@ def run(
         option(
             "SECONDS",
             "End with 1 if a source or the analysis hangs for so long, so that it is "
-            "started again; 30 in a container.",
-            min=1,
+            "started again; at least 5; 30 in a container.",
+            min=5,
             max=3600,
         ),
     ] = None,

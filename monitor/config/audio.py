@@ -1,6 +1,7 @@
 """Settings of the sources, and of the checks that they are healthy."""
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -32,8 +33,8 @@ def _is_input(text: str) -> str:
         udp_address(text)
     elif not re.fullmatch(r"(mic|file|command):.*\S.*|demo:", text, re.DOTALL):
         raise ValueError(
-            "must be mic:NAME, file:PATH, command:ARGV, demo:, udp:[HOST:]PORT or the "
-            "URL of an rtsp, rtsps, http or https stream"
+            "must be mic:NAME, file:PATH, command:ARGV, demo:, udp:[ADDRESS:]PORT or "
+            "the URL of an rtsp, rtsps, http or https stream"
         )
     return text
 
@@ -61,8 +62,18 @@ def udp_address(text: str) -> tuple[str, int]:
     """
     found = _UDP.fullmatch(text)
     if found is None or not 1 <= int(found["port"]) <= 65_535:
-        raise ValueError("must be udp:PORT or udp:HOST:PORT")
-    return (found["host"] or "").strip("[]"), int(found["port"])
+        raise ValueError("must be udp:PORT or udp:ADDRESS:PORT")
+    host = (found["host"] or "").strip("[]")
+    # A name would be resolved, which takes as long as the name server likes.
+    try:
+        if host:
+            ip_address(host)
+    except ValueError:
+        raise ValueError(
+            f"{host!r:.80} is no IP address: write udp:PORT, or udp:ADDRESS:PORT with "
+            "the address of this machine to listen at"
+        ) from None
+    return host, int(found["port"])
 
 
 Input = Annotated[Text, AfterValidator(_is_input)]
@@ -99,7 +110,7 @@ class SourceSettings(Settings):
 
     input: Input = "mic:default"
     """mic:NAME, file:PATH, command:ARGV (writes WAV or raw PCM on stdout), demo:,
-    udp:[HOST:]PORT, or the URL of an rtsp, rtsps, http or https stream.
+    udp:[ADDRESS:]PORT, or the URL of an rtsp, rtsps, http or https stream.
     """
 
     username: Text | None = None

@@ -95,8 +95,8 @@ def test_a_whole_number_serves_where_a_number_is_meant() -> None:
         (
             "sources:\n  - name: a\n    input: mike:x\n",
             ":3: sources[0].input: 'mike:x' must be mic:NAME, file:PATH, "
-            "command:ARGV, demo:, udp:[HOST:]PORT or the URL of an rtsp, rtsps, http "
-            "or https stream",
+            "command:ARGV, demo:, udp:[ADDRESS:]PORT or the URL of an rtsp, rtsps, "
+            "http or https stream",
         ),
         ("sources:\n  - input: 'demo:'\n", ":2: sources[0]: name is missing"),
         ("sources: [{name: a b}]", ":1: sources[0].name: 'a b' must begin with"),

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -93,6 +95,17 @@ def test_programs_that_the_monitor_starts_cannot_speak_in_its_name():
 )
 def test_the_watchdog_counts_if_it_is_meant_for_this_process(environ, seconds):
     assert ServiceManager(dict(environ)).watchdog_seconds == seconds
+
+
+def test_a_monitor_that_ends_may_take_longer_than_its_own_watchdog(tmp_path):
+    code = (
+        "import time; from monitor.runtime.supervisor import ServiceManager\n"
+        "it = ServiceManager({}, 0.3); it.ready(); it.alive(); it.stopping()\n"
+        "time.sleep(1)"
+    )
+    assert subprocess.call([sys.executable, "-c", code], timeout=20) == 0
+    code = code.replace("it.stopping()", "")
+    assert subprocess.call([sys.executable, "-c", code], timeout=20) == 1
 
 
 WATCHDOG_SECONDS = 10.0

@@ -78,7 +78,7 @@ class Udp:
     stall_seconds = _STALL_SECONDS
 
     def __init__(self, address: str, sample_rate: int, channels: int) -> None:
-        """Prepare to listen at `address`, as udp:[HOST:]PORT."""
+        """Prepare to listen at `address`, as udp:[ADDRESS:]PORT."""
         self._address = udp_address(address)
         self._format = sample_rate, channels
         self.description = f"packets at {address!r}"
@@ -91,20 +91,16 @@ class Udp:
             SourceError: The address is not one of this machine, or is in use.
         """
         host, port = self._address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            (family, *_, place), *_ = socket.getaddrinfo(
-                host or None, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-            )
             listener = socket.socket(family, socket.SOCK_DGRAM)
             try:
-                listener.bind(place)
+                listener.bind((host, port))  # an IP address: no name server is asked
             except OSError:
                 listener.close()
                 raise
         except OSError as error:
             raise SourceError(f"{self.description}: {error.strerror}") from error
-        except UnicodeError:
-            raise SourceError(f"{self.description}: it is no host's name") from None
         return UdpStream(
             listener, PacketReader(*self._format), self._rejected, self.description
         )
