@@ -48,6 +48,11 @@ class Broker:
             )
         wait_until(self._answers)
 
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             # A broker that has just started may miss SIGTERM.

@@ -11,7 +11,7 @@ import resource
 import select
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,11 +22,13 @@ import numpy as np
 from monitor.clock import SystemClock
 from monitor.config.outputs import StoreSettings
 from monitor.config.publish import PublishSettings
+from monitor.errors import StoreBusyError
 from monitor.records import Event, Gap, Health, HealthState, Onset, ScoreFrame, Timed
-from monitor.sinks.publish import nats
+from monitor.sinks.publish import nats, publisher
 from monitor.sinks.publish.mqtt import MqttTransport
 from monitor.sinks.publish.nats import NatsTransport
 from monitor.sinks.publish.publisher import Publisher
+from monitor.sinks.status_client import Document
 from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusTracker
 from monitor.sinks.store.records import Session, insert, source_key, to_ms
 from monitor.sinks.store.scores import FORMAT, encode_frames
@@ -38,6 +40,9 @@ from tests.support.timed import LABELS, SAMPLE_RATE, statistics
 ABOUT = json.dumps({"version": "1.0", "site": "city", "scores": True})
 FRAMES = 107
 """Frames of a minute."""
+
+ANSWER_SECONDS = 1.0
+"""A monitor answers a request of the collectors as often, not every ten seconds."""
 
 LOST = 5
 """Records that a broker of `LOST_BY_BROKER` has taken and lost."""
@@ -98,6 +103,17 @@ def _with_levels(frame: ScoreFrame, noise: np.random.Generator) -> ScoreFrame:
     )
 
 
+class ScriptedStatus(StatusTracker):
+    """The status of the beginning: it takes a hundred times as long as to send it."""
+
+    _document: Document | None = None
+
+    def snapshot(self) -> Document:
+        if self._document is None:
+            self._document = super().snapshot()
+        return self._document
+
+
 class ScriptedMonitor:
     """A monitor whose records come from a script."""
 
@@ -124,7 +140,7 @@ class ScriptedMonitor:
             path,
             transport,
             plan.minute_seconds,
-            StatusTracker(snapshots, DaemonFacts(), self._clock),
+            ScriptedStatus(snapshots, DaemonFacts(), self._clock),
             self._clock,
             lambda _state, _detail: None,
         )
@@ -134,7 +150,7 @@ class ScriptedMonitor:
         self._minute += 1
         batch = self._batch()
         self._store.write(batch)
-        self._store.change(self._write_scores)
+        self._change(self._write_scores)
         self.publisher.write(batch)
         self.publisher.report(replace(statistics("street"), model=MODEL))
 
@@ -221,7 +237,16 @@ class ScriptedMonitor:
             if self.loss == LOST_AND_DELETED:
                 connection.execute("DELETE FROM outgoing WHERE sequence IN (2, 3)")
 
-        self._store.change(lose)
+        self._change(lose)
+
+    def _change(self, work: Callable[[Connection], object]) -> None:
+        while True:
+            try:
+                self._store.change(work)
+            except StoreBusyError:  # its publisher writes
+                time.sleep(0.01)
+            else:
+                return
 
 
 def main(plan: Plan) -> None:
@@ -231,6 +256,7 @@ def main(plan: Plan) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Twenty times a second for each would be all that this process does.
     nats.SLICE_SECONDS = 0.5
+    publisher.WANTED_SECONDS = ANSWER_SECONDS
     scores = minutes_of_scores(1)
     monitors = [ScriptedMonitor(plan, name, scores) for name in plan.urls]
     begin, step, is_writing = time.monotonic(), 0, True

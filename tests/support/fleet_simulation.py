@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker import Broker
 from tests.support.clock import wait_until
@@ -166,18 +168,46 @@ class Simulation:
         wait_until(lambda: self.collected() >= records, self.state())
 
     def collected(self) -> int:
-        with self.server.connect() as connection:
-            row = connection.execute(
-                "SELECT coalesce(sum((SELECT sum(upper(each) - lower(each)) "
-                "FROM unnest(received) AS each)), 0)::bigint FROM streams"
-            ).fetchone()
-        assert row is not None
-        return int(row[0])
+        """Records that the collectors have taken."""
+        (count,) = self._row(
+            "SELECT coalesce(sum((SELECT sum(upper(each) - lower(each)) "
+            "FROM unnest(received) AS each)), 0)::bigint FROM streams"
+        )
+        return int(count)
 
     def kill(self) -> None:
         """Kill what is left of it, apart from broker and database."""
         for program in (*self.monitors, *self.collectors):
             program.kill()
+
+    # Figures.
+
+    @property
+    def collector_pids(self) -> list[int]:
+        return [it.process.pid for it in self.collectors if it.process is not None]
+
+    def written(self) -> int:
+        """Records that the monitors have written."""
+        return sum(map(newest_of, self.databases.values()))
+
+    def now(self) -> datetime:
+        return self._row("SELECT clock_timestamp()")[0]  # type: ignore[no-any-return]
+
+    def latency(self, since: datetime) -> tuple[float, ...]:
+        """Seconds from a monitor's commit to a collector's: p50, p95 and p99."""
+        (found,) = self._row(
+            "SELECT percentile_cont(array[0.5, 0.95, 0.99]) WITHIN GROUP "
+            "(ORDER BY extract(epoch FROM stored - ended)::double precision) "
+            "FROM events WHERE stored > %s",
+            since,
+        )
+        return tuple(round(each, 3) for each in found)
+
+    def _row(self, query: str, *values: object) -> Sequence[Any]:
+        with self.server.connect() as connection:
+            row = connection.execute(query.encode(), values).fetchone()
+        assert row is not None
+        return row
 
     def _plan(self, names: Sequence[str]) -> Plan:
         losses = self.fleet.planned

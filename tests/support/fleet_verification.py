@@ -52,7 +52,9 @@ def sent_by(database: Path) -> dict[int, Entry]:
     while len(entries) < position.acknowledged:
         first = len(entries) + 1
         last = min(position.acknowledged, first + BATCH_RECORDS - 1)
-        entries |= {each.sequence: each for each in queue.entries(first, last)}
+        entries |= {
+            each.sequence: each for each in queue.entries(position.epoch, first, last)
+        }
     queue.close()
     return entries
 

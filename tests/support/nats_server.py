@@ -45,6 +45,11 @@ class NatsServer:
             )
         wait_until(self._answers)
 
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
