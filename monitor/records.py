@@ -272,8 +272,8 @@ class Gap:
     """The samples [start, stop), or some of them, were lost before the analysis.
 
     The reason "fragmented" means that the sound between losses was too short for a
-    window.  In an "overload" no sample is missing: windows that end in it were left
-    out, its samples are part of the windows around them, and events go on.
+    window.  In an "overload", windows that end in it were left out; its samples are
+    part of the windows around them, and events go on.
     """
 
     source: str

@@ -204,7 +204,7 @@ def _lines(status: Facts, now: datetime) -> Iterator[str]:
     watchdog, reload = status["watchdog"], status["reload"]
     if watchdog is not None:
         yield (
-            f"watchdog: renewed {duration(watchdog['reset_seconds_ago'])} ago; it "
+            f"watchdog: reset {duration(watchdog['reset_seconds_ago'])} ago; it "
             f"ends the monitor after {duration(watchdog['limit_seconds'])}"
         )
     if reload is not None:

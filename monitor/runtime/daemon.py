@@ -99,7 +99,7 @@ def run_daemon(
         loaded()
         app = App(plan, environment)
         signals = Signals(terminal)
-        manager = ServiceManager(ends_itself_after=watchdog_seconds)
+        manager = ServiceManager(exit_seconds=watchdog_seconds)
         code = _run(app, reread, commands, signals, manager)
     finally:
         environment.screen.close()

@@ -19,7 +19,7 @@ from monitor.records import (
     PlacedRecord,
     ScoreFrame,
 )
-from monitor.sinks.status_sentence import obstacle
+from monitor.sinks.status_sentence import why_not_analysed
 from monitor.statistics import LEFT_OUT, Statistics
 
 
@@ -223,7 +223,7 @@ class HealthWatch:
             late = max(late, each.backlog_samples / health.sample_rate)
             if each.state != "ended":
                 is_open = each.state == "listening"
-                why = obstacle(each) if is_open else each.detail
+                why = why_not_analysed(each) if is_open else each.detail
                 report = HealthReport("deaf", "raised", why, each.source)
                 deaf_seconds = settings.deaf_seconds
                 follow(health.deaf, not each.is_analysed(), deaf_seconds, report)

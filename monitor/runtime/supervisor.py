@@ -35,12 +35,11 @@ class ServiceManager:
     def __init__(
         self,
         environ: MutableMapping[str, str] = os.environ,
-        ends_itself_after: float | None = None,
+        exit_seconds: float | None = None,
     ) -> None:
         """Take the address out of `environ`: child processes must not use it.
 
-        `ends_itself_after` is the longest silence in seconds before the process ends
-        itself.
+        `exit_seconds` is the longest silence before the process ends itself.
         """
         self._address = environ.pop("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):  # abstract: a name without a file
@@ -49,8 +48,8 @@ class ServiceManager:
         microseconds = environ.pop("WATCHDOG_USEC", "")
         pid = environ.pop("WATCHDOG_PID", str(os.getpid()))
         is_watched = microseconds.isdecimal() and pid == str(os.getpid())
-        self._ends_itself_after = ends_itself_after
-        limits = [ends_itself_after] if ends_itself_after is not None else []
+        self._exit_seconds = exit_seconds
+        limits = [exit_seconds] if exit_seconds is not None else []
         limits += [int(microseconds) / 1e6] if is_watched else []
         self.watchdog_seconds = min(limits, default=None)
         """Longest silence before the monitor ends; None: no watchdog."""
@@ -58,7 +57,7 @@ class ServiceManager:
     def ready(self) -> None:
         """Report that the monitor works; also at the end of a reload."""
         self._send("READY=1")
-        self._put_off_end()
+        self._reset_exit()
 
     def status(self, sentence: str) -> None:
         """Report a sentence for people."""
@@ -67,12 +66,12 @@ class ServiceManager:
     def alive(self) -> None:
         """Reset the watchdog."""
         self._send("WATCHDOG=1")
-        self._put_off_end()
+        self._reset_exit()
 
     def stopping(self) -> None:
         """Report that the monitor has begun to end, which has limits of its own."""
         self._send("STOPPING=1")
-        if self._ends_itself_after is not None:
+        if self._exit_seconds is not None:
             faulthandler.cancel_dump_traceback_later()
 
     def reloading(self) -> None:
@@ -81,12 +80,10 @@ class ServiceManager:
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
-    def _put_off_end(self) -> None:
-        if self._ends_itself_after is not None:
+    def _reset_exit(self) -> None:
+        if self._exit_seconds is not None:
             # Descriptor 2 itself: the stream may belong to a thread that runs no more.
-            faulthandler.dump_traceback_later(
-                self._ends_itself_after, file=2, exit=True
-            )
+            faulthandler.dump_traceback_later(self._exit_seconds, file=2, exit=True)
 
     def _send(self, message: str) -> None:
         if not self._address:

@@ -37,7 +37,7 @@ def _heard(statistics: Statistics | None, age_seconds: float) -> str:
         return f"the analysis hangs: it has not moved for {age}"
     listening = statistics.listening(age_seconds)
     missing = [
-        f"{each.source} ({_obstacle(each, statistics, age_seconds)})"
+        f"{each.source} ({_why_not_listening(each, statistics, age_seconds)})"
         for each in statistics.sources
         if not listening.get(each.source, True)
     ]
@@ -59,7 +59,7 @@ def _heard(statistics: Statistics | None, age_seconds: float) -> str:
     return f"{sentence}; trouble: {', '.join(troubles)}" if troubles else sentence
 
 
-def _obstacle(
+def _why_not_listening(
     source: SourceStatistics, statistics: Statistics, age_seconds: float
 ) -> str:
     """Explain why a source is not listened to."""
@@ -68,11 +68,11 @@ def _obstacle(
         return f"{source.state}: {detail}" if detail else source.state
     trouble = statistics.deafening(source.source)
     if trouble is None:
-        return obstacle(source, age_seconds)
+        return why_not_analysed(source, age_seconds)
     return without_secrets(trouble.detail) or trouble.kind
 
 
-def obstacle(source: SourceStatistics, age_seconds: float = 0.0) -> str:
+def why_not_analysed(source: SourceStatistics, age_seconds: float = 0.0) -> str:
     """Explain why a source that is open is not analysed."""
     silence = source.silent_seconds + age_seconds
     if math.isinf(silence):

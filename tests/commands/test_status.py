@@ -215,7 +215,7 @@ def test_everything_is_printed_for_people(
         "latency: 0.12 s, 95 % under 0.18 s; real-time factor 0.021",
         "queues: clips 2",
         "model: urban, 10 labels, on cpu; cuda failed",
-        "watchdog: renewed 3.0 s ago; it ends the monitor after 30.0 s",
+        "watchdog: reset 3.0 s ago; it ends the monitor after 30.0 s",
     ):
         assert line in lines
     assert lines[-1].startswith("reload: rejected at 2026-03-01")

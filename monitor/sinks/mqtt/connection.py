@@ -73,7 +73,7 @@ class BrokerConnection:
     problem = ""
     """Reason for no connection; empty before the first attempt has failed."""
 
-    is_heard = True
+    has_subscribers = True
     """False once nobody subscribes to a message of QoS 1 since `open`, by MQTT 5."""
 
     def __init__(
@@ -238,9 +238,11 @@ class BrokerConnection:
         return received
 
     def wait_received(
-        self, is_enough: Callable[[Message], bool], seconds: float
+        self, is_enough: Callable[[Message], bool] | None, seconds: float
     ) -> list[Message]:
         """Return the messages so far, once one is enough or `seconds` have passed.
+
+        Without `is_enough`, none is.
 
         Raises:
             BrokerError: The connection is lost.
@@ -251,7 +253,7 @@ class BrokerConnection:
             while not self.problem:
                 new, seen = self._received[seen:], len(self._received)
                 left = end - time.monotonic()
-                if any(map(is_enough, new)) or left <= 0:
+                if left <= 0 or (is_enough and any(map(is_enough, new))):
                     return list(self._received)
                 self._changed.wait(left)
             raise BrokerError(self.problem)
@@ -292,7 +294,7 @@ class BrokerConnection:
         self.connections = self._published = self._acknowledged = 0
         self.is_connected, self.problem, self._received = False, "", []
         self._filters, self._replies = (), {}
-        self._refusal, self.is_heard = "", True
+        self._refusal, self.has_subscribers = "", True
         version = CallbackAPIVersion.VERSION2
         client = paho.Client(
             version,
@@ -384,7 +386,7 @@ class BrokerConnection:
                 self._sent_once.remove(packet)
             else:
                 self._acknowledged += 1
-                self.is_heard &= code != "No matching subscribers"
+                self.has_subscribers &= code != "No matching subscribers"
                 if code.is_failure:
                     self._refusal = str(code)
             self._changed.notify_all()

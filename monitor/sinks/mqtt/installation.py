@@ -117,37 +117,29 @@ def claim_prefix(
     Raises:
         BrokerError: The connection is lost.
     """
-    own, before = f"{topic}-{installation.id}", installation.prefix
-    topics, is_new = Topics(topic), before not in (topic, own)
-    former, own_id = Topics(before or topic), installation.id
-    connection.subscribe(topics.installation, former.installation)
-    asked = {topics.who_holds, former.who_holds}
-    connection.publish(Message(each, "") for each in asked)
-    claimed = topics.installation, own_id
-    received = connection.wait_received(
-        lambda it: before == topic and (it.topic, it.payload) == claimed, seconds
-    )
-    if before != topic and _other_answers(received, former, own_id):
+    own, own_id = f"{topic}-{installation.id}", installation.id
+    topics, former = Topics(topic), Topics(installation.prefix or topic)
+    is_new = installation.prefix not in (topic, own)
+    received = _ask(installation, topics, former, connection, seconds)
+    if former.prefix != topic and _other_answers(received, former, own_id):
         # Another monitor has taken the former prefix over, and what is below it.
-        installation = _without(installation, before)
-    claim = _holder(received, topics)
-    may_take = before != own and not _other_answers(received, topics, own_id)
-    holder = own_id if not claim or may_take else claim
-    if holder == own_id:
+        installation = _without(installation, former.prefix)
+    before = holder = _holder(received, topics)
+    if _may_take(installation, own, topics, received):
         if is_new:
             connection.subscribe(topics.every_label)
         connection.publish([Message(topics.installation, own_id, retain=True)])
-        if is_new or claim != own_id:
+        if is_new or before != own_id:
             # Of two that claim it at the same time, the broker's last one has it.
-            received = connection.wait_received(lambda _: False, seconds)
-            holder = _holder(received, topics) or own_id
+            received = connection.wait_received(None, seconds)
+        holder = _holder(received, topics) or own_id
     if holder == own_id:
         left: Retained = {}
         if is_new:
-            left = _left_by_others(received, topic, discovery_prefix, claim or own_id)
+            left = _left_by_others(received, topic, discovery_prefix, before or own_id)
         retained = {**left, **installation.retained}
         return replace(installation, prefix=topic, retained=retained)
-    if before != own:
+    if installation.prefix != own:
         logger.warning(
             "the topic %s belongs to another monitor on this broker (installation %s), "
             "so this one publishes under %s; mqtt.topic gives it another name",
@@ -156,6 +148,37 @@ def claim_prefix(
             own,
         )
     return replace(_without(installation, topic), prefix=own)
+
+
+def _ask(
+    installation: Installation,
+    topics: Topics,
+    former: Topics,
+    connection: BrokerConnection,
+    seconds: float,
+) -> list[Message]:
+    """Return what is retained of the wanted and the former prefix, and who answers."""
+    own_claim = topics.installation, installation.id
+    has_prefix = installation.prefix == topics.prefix
+    connection.subscribe(topics.installation, former.installation)
+    asked = {topics.who_holds, former.who_holds}
+    connection.publish(Message(each, "") for each in asked)
+    return connection.wait_received(
+        lambda it: has_prefix and (it.topic, it.payload) == own_claim, seconds
+    )
+
+
+def _may_take(
+    installation: Installation, own: str, topics: Topics, received: Sequence[Message]
+) -> bool:
+    """Whether nobody else has the prefix, or only somebody who does not answer.
+
+    An installation that publishes under its `own` one takes it from nobody.
+    """
+    if _holder(received, topics) in ("", installation.id):
+        return True
+    is_silent = not _other_answers(received, topics, installation.id)
+    return is_silent and installation.prefix != own
 
 
 def _holder(received: Sequence[Message], topics: Topics) -> str:

@@ -110,12 +110,12 @@ class RejectedRequests:
 
         `topic` is empty for all that nobody reads: there may be any number of them.
         """
-        logged_at, count, _ = self._newest.get(topic, (-math.inf, 0, ""))
-        if logged_at == -math.inf:
+        if topic in self._newest:
+            logged_at, count, _ = self._newest[topic]
+            self._newest[topic] = logged_at, count + 1, reason
+        else:
             logger.warning("%s", reason)
             self._newest[topic] = now, 0, ""
-        else:
-            self._newest[topic] = logged_at, count + 1, reason
 
     def flush(self, now: float) -> None:
         """Log the number of those that are due."""
@@ -125,7 +125,5 @@ class RejectedRequests:
             del self._newest[topic]
             if count:
                 where = "here" if topic else "at topics that do not exist"
-                logger.warning(
-                    "%s (the latest of %d more in a minute %s)", reason, count, where
-                )
+                logger.warning("%s (%d more in a minute %s)", reason, count, where)
                 self._newest[topic] = now, 0, ""

@@ -63,7 +63,7 @@ class MqttTransport:
             connection.wait_acknowledged(SEND_SECONDS)
         except BrokerError as error:
             raise TransportError(str(error)) from None
-        if not connection.is_heard:
+        if not connection.has_subscribers:
             raise TransportError("no collector subscribes to this broker")
         return too_large
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from monitor.sinks.mqtt.requests import RejectedRequests
 from monitor.sinks.status_client import Document
 from tests.sinks.mqtt.test_states import ONLINE, publishing
 from tests.support.broker import (
@@ -133,9 +134,31 @@ def test_a_wrong_request_is_logged_at_once_and_then_counted_at_its_topic(
         subscriber.publish(topic.format("siren"), "8")
         wait_until(lambda: sink._rejected._newest[SIREN_SET][1] == 1)
         clock.advance(60)
-        wait_until(lambda: "latest of 1 more in a minute here" in caplog.text)
-    assert "latest of 499 more in a minute at topics that do not exist" in caplog.text
+        wait_until(lambda: "(1 more in a minute here)" in caplog.text)
+    assert "(499 more in a minute at topics that do not exist" in caplog.text
     assert caplog.text.count("changed nothing") == 4
+
+
+@pytest.mark.parametrize(
+    ("topic", "times", "lines"),
+    [
+        ("a", [0], ["no. 0"]),
+        ("a", [0, 30, 59], ["no. 0"]),
+        ("a", [0, 30, 60], ["no. 0", "no. 1 (1 more in a minute here)"]),
+        ("a", [0, 10, 20, 61, 70], ["no. 0", "no. 2 (2 more in a minute here)"]),
+        ("a", [0, 60], ["no. 0", "no. 1"]),  # nothing in between: it begins anew
+        ("", [0, 1, 60], ["no. 0", "no. 1 (1 more in a minute at topics that do not"]),
+    ],
+)
+def test_the_first_is_logged_at_once_and_the_others_once_a_minute(
+    topic: str, times: list[int], lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    rejected = RejectedRequests()
+    for number, now in enumerate(times):
+        rejected.flush(now)
+        rejected.report(topic, f"no. {number}", now)
+    assert len(caplog.messages) == len(lines)
+    assert all(map(str.startswith, caplog.messages, lines))
 
 
 @needs_mosquitto
