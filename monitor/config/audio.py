@@ -82,24 +82,26 @@ Input = Annotated[Text, AfterValidator(_is_input)]
 SampleFormat = Literal["s16le", "s24le", "s32le", "f32le"]
 
 
-_FORMAT_SETTINGS = {
-    "mic": ("sample_rate", "channels"),
-    "command": ("sample_rate", "channels", "sample_format"),
-    "http": ("sample_rate", "channels", "sample_format"),
-    "udp": ("sample_rate", "channels"),
-    "demo": ("sample_rate",),
-}
-"""Settings of the format that each kind of input uses."""
+_FORMAT_SETTINGS = ("sample_rate", "channels", "sample_format")
 
-_OWN_FORMAT = {
-    "file": "on a recording, which states its format itself",
-    "rtsp": "on a camera, which chooses its format itself",
-    "http": "on a stream by http that states its format itself, as it does unless "
-    "sample_rate is set",
-    "udp": "on packets, which are 16-bit samples",
-    "demo": "on the demo scene, which is mono",
+_FORMATS = {
+    "mic": (
+        ("sample_rate", "channels"),
+        "on a microphone, whose samples the sound card describes",
+    ),
+    "command": (_FORMAT_SETTINGS, ""),
+    "file": ((), "on a recording, which states its format itself"),
+    "rtsp": ((), "on a camera, which chooses its format itself"),
+    "http": (
+        ("sample_rate",),
+        "on a stream by http that states its format itself, as it does unless "
+        "sample_rate is set",
+    ),
+    "raw": (_FORMAT_SETTINGS, ""),
+    "udp": (("sample_rate", "channels"), "on packets, which are 16-bit samples"),
+    "demo": (("sample_rate",), "on the demo scene, which is mono"),
 }
-_DEVICE = "on a microphone, whose samples the sound card describes"
+"""What of the format each kind of input uses, and where the rest has no effect."""
 
 
 class SourceSettings(Settings):
@@ -165,6 +167,11 @@ class SourceSettings(Settings):
         """Whether it is a stream by TLS."""
         return self.input.startswith(("rtsps:", "https:"))
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is raw PCM by HTTP."""
+        return self.input.startswith("http") and self.sample_rate is not None
+
     @model_validator(mode="after")
     def _fits_together(self) -> "SourceSettings":
         is_stream = _STREAM.match(self.input) is not None
@@ -179,27 +186,18 @@ class SourceSettings(Settings):
             raise ValueError(f"password needs username, or {PASSWORD} in the input")
         if has_place and self.password is None:
             raise ValueError(f"{PASSWORD} in the input needs password")
-        is_raw = self.input.startswith("http") and self.sample_rate is not None
-        if is_raw and (self.username is not None or self.password is not None):
+        if self.is_raw and (self.username is not None or self.password is not None):
             raise ValueError("raw PCM by http cannot have a password: send WAV instead")
         return self
 
     @model_validator(mode="after")
     def _nothing_is_without_effect(self) -> "SourceSettings":
         kind = self.input.partition(":")[0].removesuffix("s")
-        used = _FORMAT_SETTINGS.get(kind, ())
-        if kind == "http" and self.sample_rate is None:
-            used = ("sample_rate",)
-        given = {
-            "sample_rate": self.sample_rate is not None,
-            "channels": self.channels is not None,
-            "sample_format": self.sample_format != "s16le",
-        }
-        for name in (name for name, is_given in given.items() if is_given):
-            if name not in used:
-                raise ValueError(
-                    f"{name} has no effect {_OWN_FORMAT.get(kind, _DEVICE)}; remove it"
-                )
+        used, where = _FORMATS["raw" if self.is_raw else kind]
+        for name in _FORMAT_SETTINGS:
+            default = SourceSettings.model_fields[name].default
+            if name not in used and getattr(self, name) != default:
+                raise ValueError(f"{name} has no effect {where}; remove it")
         return self
 
 

@@ -67,7 +67,7 @@ class Network:
         self._is_camera = self._audio_alone = url.startswith("rtsp")
         self._has_delivered = False
         self._raw: PcmFormat | None = None
-        if url.startswith("http") and settings.sample_rate is not None:
+        if settings.is_raw and settings.sample_rate:
             self._raw = PcmFormat(
                 settings.sample_rate, settings.channels or 1, settings.sample_format
             )

@@ -240,9 +240,7 @@ class BrokerConnection:
     def wait_received(
         self, is_enough: Callable[[Message], bool] | None, seconds: float
     ) -> list[Message]:
-        """Return the messages so far, once one is enough or `seconds` have passed.
-
-        Without `is_enough`, none is.
+        """Return the messages so far, after `seconds` or once one of them is enough.
 
         Raises:
             BrokerError: The connection is lost.
