@@ -19,11 +19,9 @@ _LEAST_SHARE = 0.3
 _LEAST_SECONDS = 0.2
 """Shorter losses look like delays, and move no event by much."""
 
-_FIRST_SECONDS = 1.0
-"""Length at which a continuing loss is first reported, so that open events end soon."""
-
-_AGAIN_SECONDS = 600.0
-"""Length of its next gaps: few, but statistics do not lag for hours."""
+_PART_SECONDS = 1.0
+"""Length at which a continuing loss is passed on: open events end soon, and a monitor
+that is stopped has lost no more of it."""
 
 
 class DropoutDetector:
@@ -108,7 +106,7 @@ class DropoutDetector:
 
 
 class GapJoiner:
-    """Joins the parts of one loss to one gap.
+    """Joins the parts of one loss to gaps of a second.
 
     Used by the capture thread, before it writes to the same timeline.
     """
@@ -117,23 +115,17 @@ class GapJoiner:
         self._timeline = timeline
         self._count = 0
         self._reason: GapReason = "ended"
-        self._limit_seconds = _FIRST_SECONDS
 
     def add(self, count: int, reason: GapReason) -> None:
         """Lose `count` more samples, at the rate of the timeline."""
         if reason != self._reason:
-            self._pass_on()
+            self.flush()
         self._reason = reason
         self._count += count
-        if self._count >= self._limit_seconds * self._timeline.sample_rate:
-            self._pass_on()
-            self._limit_seconds = _AGAIN_SECONDS
+        if self._count >= _PART_SECONDS * self._timeline.sample_rate:
+            self.flush()
 
     def flush(self) -> None:
         """Pass on the rest of the loss: samples follow, or the end."""
-        self._pass_on()
-        self._limit_seconds = _FIRST_SECONDS
-
-    def _pass_on(self) -> None:
         self._timeline.lose(self._count, self._reason)
         self._count = 0

@@ -317,6 +317,9 @@ class App:
             wakeup=environment.wakeup,
             clock=environment.clock,
             reports=environment.reports,
+            wait_for_captures=lambda seconds: join(
+                tuple(self._captures.values()), seconds
+            ),
         )
         self.threads = Threads()
         """Threads of the captures, the worker and the reload."""

@@ -30,6 +30,9 @@ from monitor.statistics import Statistics
 
 REPORT_SECONDS = 0.25
 IDLE_SECONDS = 1.0
+LAST_CAPTURE_SECONDS = 1.0
+"""Time at the stop for the captures to hand over the last of an outage."""
+
 LAST_WORK_SECONDS = 1.0
 """Time for work that goes on at the stop; then the open events are written."""
 
@@ -48,12 +51,17 @@ class Worker:
         wakeup: threading.Event,
         clock: Clock,
         reports: HealthReports | None = None,
+        wait_for_captures: Callable[[float], object] = lambda _: None,
     ) -> None:
-        """Prepare; nothing runs before `run`.  The timelines set `wakeup`."""
+        """Prepare; nothing runs before `run`.  The timelines set `wakeup`.
+
+        `wait_for_captures` waits for the end of the captures, so many seconds at most.
+        """
         self.latest_turn = clock.monotonic()
         """Time of the latest look for work, monotonic seconds."""
 
         self._parts = parts
+        self._wait_for_captures = wait_for_captures
         self._wakeup = wakeup
         self._clock = clock
         self._reports = reports or HealthReports()
@@ -122,6 +130,8 @@ class Worker:
                 self._wakeup.clear()
                 self.step()
             self._give_recovered()
+            if stop.is_set():
+                self._wait_for_captures(LAST_CAPTURE_SECONDS)
             self._work(self._parts.inputs)
             for source in self._parts.inputs:
                 self._finish(source, "stopped")

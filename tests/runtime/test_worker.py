@@ -95,6 +95,29 @@ def test_stopping_ends_open_events_as_stopped(bench):
     assert {event.end_reason for event in events} == {"stopped"}
 
 
+def test_at_the_stop_an_outage_is_reported_as_far_as_its_capture_knows(bench):
+    bench.deliver(8)
+    bench.timeline.lose(RATE, "unplugged")
+    waited = []
+
+    def flush(seconds: float) -> None:
+        waited.append(seconds)
+        bench.timeline.lose(500 * RATE, "unplugged")
+
+    worker = Worker(
+        bench.parts,
+        wakeup=bench.wakeup,
+        clock=bench.clock,
+        wait_for_captures=flush,
+    )
+    worker.step()
+    bench.stop.set()
+    worker.run(bench.stop)
+    gaps = [t.record for t in bench.sink.records if isinstance(t.record, Gap)]
+    assert [(gap.start, gap.stop) for gap in gaps] == [(8 * RATE, 509 * RATE)]
+    assert waited == [1.0]
+
+
 def test_records_carry_the_time_at_which_the_samples_were_sound(bench):
     bench.deliver(8)
     recorded = bench.clock.utc()
