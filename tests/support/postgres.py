@@ -6,9 +6,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -80,8 +81,14 @@ class Postgres:
         wait_until(self._answers, (self._folder / "log").read_text())
 
     def kill(self) -> None:
-        """Crash: the postmaster and all that it has started."""
-        self._end(signal.SIGQUIT)
+        """Kill the postmaster and all that it has started."""
+        parent = psutil.Process(self.process_id)
+        children = parent.children()
+        for each in (parent, *children):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(children)
+        self._end(signal.SIGKILL)
 
     def stop(self) -> None:
         self._end(signal.SIGINT)
