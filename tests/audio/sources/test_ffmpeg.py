@@ -204,6 +204,11 @@ TCP = "[tcp @ 0x5678c] [verbose] Starting connection attempt to 10.0.0.9 port 55
             False,
             "offers no sound: switch",
         ),
+        (
+            ["[error] no TLS at this port: record layer failure"],
+            False,
+            "has no TLS at this port (record layer failure): check the port",
+        ),
         ([TCP, *OPENED], True, "closed the connection"),
         (
             [*OPENED, "[error] rtsp://h/live: Connection timed out"],
