@@ -223,6 +223,16 @@ def _check_loading(config: Config, result: ConfigurationCheck) -> None:
         result.problems.append(str(error))
 
 
+_NEEDED = {
+    "mqtt": "host",
+    "publish": "url",
+    "heartbeat": "url",
+    "metrics": "listen",
+    "rollout": "url",
+}
+"""Sections, each with the setting without which nothing comes of the others."""
+
+
 def _notes(config: Config, models: ChosenModels) -> Iterator[str]:
     """Say what the configuration asks for in vain."""
     for name in models.unused:
@@ -231,6 +241,16 @@ def _notes(config: Config, models: ChosenModels) -> Iterator[str]:
     for label in config.detection.labels:
         if label in models.known and label not in reported:
             yield f"detection.labels.{label}: {label} is not reported"
+    for section, key in _NEEDED.items():
+        settings = getattr(config, section).model_dump(exclude_defaults=True)
+        if settings and key not in settings and f"{key}_secret" not in settings:
+            unused = ", ".join(f"{section}.{name}" for name in settings)
+            yield f"{unused}: without {section}.{key}, the section has no effect"
+    if config.privacy != "clips":
+        settings = config.clips.model_dump(exclude_defaults=True)
+        unused = ", ".join(f"clips.{name}" for name in settings)
+        if unused:
+            yield f"{unused}: no clips are stored, unless privacy is clips"
     names = [card.name for card in models.cards]
     if config.store.embeddings and TAUGHT_MODEL not in names:
         yield (

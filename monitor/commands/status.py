@@ -196,6 +196,8 @@ def _lines(status: Facts, now: datetime) -> Iterator[str]:
         yield f"alerts: {mute['rule']} is muted for {remaining}; {withheld} withheld"
     if status.get("publishing") is not None:
         yield _publishing(status["publishing"], now)
+    if status.get("mqtt") is not None:
+        yield _mqtt(status["mqtt"], now)
     disk, size = status["disk"], status["disk"]["database_bytes"]
     yield (
         f"disk: {_bytes(disk['free_bytes'])} free at {disk['state_dir']}, "
@@ -271,6 +273,14 @@ def _publishing(facts: Facts, now: datetime) -> str:
     problem, since = facts["problem"], facts["problem_since"]
     ago = "" if problem is None else f"; for {_ago(since, now)}: {problem}"
     return f"publishing to {facts['target']}: {count} pending{ago}"
+
+
+def _mqtt(facts: Facts, now: datetime) -> str:
+    if facts["problem"]:
+        since = _ago(facts["problem_since"], now)
+        return f"mqtt: not connected for {since}: {facts['problem']}"
+    connected = "connected" if facts["connected"] else "not connected yet"
+    return f"mqtt: {connected} to {facts['target']}"
 
 
 def _level(value: float | None) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from monitor.model.models import Models
     from monitor.sinks.clip_files import ClipFollower
     from monitor.sinks.live import ColumnFormat
+    from monitor.sinks.mqtt.states import MqttStates
     from monitor.sinks.publish.publisher import Publisher, Transport
 
 
@@ -78,6 +79,9 @@ class ServiceContext:
 
     published: "list[Publisher]" = field(default_factory=list)
     """The one that publishes the records for a fleet, if there is one."""
+
+    states: "list[MqttStates]" = field(default_factory=list)
+    """The one that publishes the states, if there is one."""
 
     @property
     def database(self) -> Path | None:
@@ -154,6 +158,7 @@ def _mqtt(context: ServiceContext) -> Sink | None:
         environ=context.environ,
     )
     context.clip_followers.append(states.show_picture)
+    context.states.append(states)
     return states
 
 
@@ -293,6 +298,7 @@ def _tracker(context: ServiceContext) -> StatusTracker:
         context.clock,
         context.mutes,
         lambda: next((each.document for each in context.published), None),
+        lambda: next((each.document for each in context.states), None),
     )
 
 

@@ -120,13 +120,15 @@ class StatusTracker:
         clock: Clock,
         mutes: Callable[[], Sequence[Document]] = tuple,
         publishing: Callable[[], Document | None] = lambda: None,
+        mqtt: Callable[[], Document | None] = lambda: None,
     ) -> None:
-        """Prepare; any thread calls `mutes`, of the alert rules, and `publishing`."""
+        """Prepare; any thread calls `mutes`, of the alert rules, and the others."""
         self._settings = settings
         self._daemon = daemon
         self._clock = clock
         self._mutes = mutes
         self._publishing = publishing
+        self._mqtt = mqtt
         self._reported = clock.monotonic()
         self._cpu_times = deque([(self._reported, time.process_time())], CPU_STEPS)
         self._lock = threading.Lock()
@@ -183,6 +185,7 @@ class StatusTracker:
             **self._stored(),
             "mutes": mutes,
             "publishing": self._publishing(),
+            "mqtt": self._mqtt(),
             "watchdog": watchdog
             and {
                 "limit_seconds": watchdog.limit_seconds,

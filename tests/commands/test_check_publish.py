@@ -72,7 +72,25 @@ def test_status_says_how_many_records_wait_and_why(
         "problem": "no collector subscribes to this broker",
         "problem_since": document["time"],
     }
-    print_status({**document, "publishing": facts})
+    mqtt = {
+        "target": "mqtt://b:1883",
+        "connected": False,
+        "problem": "mqtt://b:1883 refuses: Not authorized",
+        "problem_since": document["time"],
+    }
+    print_status({**document, "publishing": facts, "mqtt": mqtt})
     shown = " ".join(capsys.readouterr().out.split())
     assert f"publishing to {facts['target']}: 3 records pending; for " in shown
     assert ": no collector subscribes to this broker" in shown
+    assert "mqtt: not connected for " in shown
+    assert ": mqtt://b:1883 refuses: Not authorized" in shown
+
+
+def test_settings_that_have_no_effect_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "{}\nmqtt: {page_url: 'http://10.0.0.2'}\nclips: {max_age_days: 1}\n"
+    assert check(tmp_path, text) == 0
+    shown = capsys.readouterr().out
+    assert "note: mqtt.page_url: without mqtt.host, the section has no" in shown
+    assert "note: clips.max_age_days: no clips are stored, unless" in shown

@@ -51,6 +51,14 @@ def test_the_image_has_no_extra_unless_one_is_asked_for() -> None:
     assert 'EXTRAS=""' in values("ARG")
 
 
+def test_ffmpeg_is_in_the_image_if_it_is_asked_for_alone() -> None:
+    assert 'PACKAGES=""' in values("ARG")
+    (install,) = [run for run in values("RUN") if "apt-get" in run]
+    assert "pulseaudio-utils ${PACKAGES}" in install
+    assert "ffmpeg" not in install
+    assert "--build-arg PACKAGES=ffmpeg" in (ROOT / "docs/container.md").read_text()
+
+
 def test_the_extras_of_compose_exist_and_serve_its_services() -> None:
     assert set(extras()) <= PROJECT["optional-dependencies"].keys()
     assert {"web", "mqtt"} <= set(extras())

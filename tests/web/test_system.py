@@ -101,6 +101,7 @@ def status(**changes: Any) -> dict[str, Any]:
             "cpu_share": 0.1,
         },
         "outbox": {"endpoints": {HOSTILE: endpoint}},
+        "mqtt": {"target": "mqtt://b:1883", "problem": HOSTILE},
         "disk": {"state_dir": HOSTILE, "free_bytes": 2**34, "database_bytes": None},
         "watchdog": {"limit_seconds": 30},
         "reload": {"time": TIME, "outcome": "rejected", "detail": HOSTILE},
@@ -117,8 +118,8 @@ def test_hostile_names_are_text(tmp_path: Path, language: str) -> None:
     assert page.status_code == 200
     assert "<script>alert" not in page.text
     # In the sentence, in two troubles, twice the name of the source, and so on.
-    assert page.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 13
-    assert page.text.count("{{ 7 * 7 }}") == 13
+    assert page.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 14
+    assert page.text.count("{{ 7 * 7 }}") == 14
     for text in ("siren 0.7", __version__, "128 MiB", "16 GiB", "50.00 %"):
         shown = text.replace(".", ",") if "%" in text and language == "de" else text
         assert shown in page.text

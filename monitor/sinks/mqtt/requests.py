@@ -58,6 +58,8 @@ class Requests:
             Why it changed nothing; empty if it was done.
         """
         payload = str(message.payload)
+        if not payload:  # it clears what somebody has retained there
+            return ""
         try:
             if label is None:
                 self._mute(payload)
@@ -68,8 +70,9 @@ class Requests:
         return ""
 
     def _mute(self, payload: str) -> None:
-        if "mute" not in self.allowed or payload not in (ON, OFF):
-            raise SoundMonitorError("it must be ON or OFF, and mqtt.may_change hold it")
+        self._check_allowed("mute")
+        if payload not in (ON, OFF):
+            raise SoundMonitorError(f"{payload[:40]!r} is neither ON nor OFF")
         if not self.rules:
             raise SoundMonitorError("the configuration has no alerts to mute")
         seconds = MUTE_SECONDS if payload == ON else 0
@@ -84,17 +87,20 @@ class Requests:
                 self.commands("mute", {"rule": rule, "seconds": seconds})
 
     def _change(self, label: str, payload: str) -> None:
+        self._check_allowed("sensitivity")
+        if label not in self.sensitivities:
+            raise SoundMonitorError(f"no label {label[:40]!r} is reported")
         try:
             value = float(payload)
         except ValueError:
             value = math.nan
-        known = "sensitivity" in self.allowed and label in self.sensitivities
-        if not known or not 0 <= value <= 1:
-            raise SoundMonitorError(
-                "it must be a number from 0 to 1 for a label that is reported, and "
-                "mqtt.may_change hold sensitivity"
-            )
+        if not 0 <= value <= 1:
+            raise SoundMonitorError(f"{payload[:40]!r} is no number from 0 to 1")
         self.commands("sensitivity", {"label": label, "value": value})
+
+    def _check_allowed(self, what: str) -> None:
+        if what not in self.allowed:
+            raise SoundMonitorError(f"mqtt.may_change does not have {what}")
 
 
 class RejectedRequests:

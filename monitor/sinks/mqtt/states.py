@@ -41,8 +41,10 @@ from monitor.sinks.mqtt.requests import RejectedRequests, Requests
 from monitor.sinks.mqtt.source_states import SourceStates
 from monitor.sinks.mqtt.topics import OFFLINE, ONLINE, Topics
 from monitor.sinks.sink import BackgroundThread, Sink
+from monitor.sinks.status_client import Document
 from monitor.sinks.store.queries import open_to_read
 from monitor.statistics import Statistics
+from monitor.text import utc_text
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +124,9 @@ class MqttStates(Sink):
         """Levels and health were due: the day's events are to be counted."""
 
         self._has_failed = self._has_lost_file = False
+        self._problem: tuple[str, datetime] | None = None
+        """Why there is no connection, and since when."""
+
         self._connected_at = -math.inf
         self._suspicious: float = SHORT_CONNECTIONS
         """Number of connections that is suspicious, if none of them is steady."""
@@ -152,6 +157,17 @@ class MqttStates(Sink):
     def queues(self) -> dict[str, int]:
         """Topics whose newest state is not published yet."""
         return {"mqtt-states": self._states.unpublished}
+
+    @property
+    def document(self) -> Document:
+        """The facts for the status document.  Any thread."""
+        problem = self._problem
+        return {
+            "target": self._connection.target,
+            "connected": problem is None and self._served > 0,
+            "problem": problem and problem[0],
+            "problem_since": problem and utc_text(problem[1]),
+        }
 
     def close(self) -> None:
         """Publish the last states and that the monitor is offline, if that is quick."""
@@ -311,6 +327,7 @@ class MqttStates(Sink):
     def _log_connected(self) -> None:
         """Log a new connection; after a failure, `_log_steady` does."""
         self._connected_at = self._clock.monotonic()
+        self._problem = None
         if not self._has_failed:
             logger.info("states are published to %s", self._connection.target)
 
@@ -325,6 +342,9 @@ class MqttStates(Sink):
             self._suspicious = self._connection.connections + SHORT_CONNECTIONS
 
     def _warn(self, problem: str) -> None:
+        if problem:
+            _, since = self._problem or ("", self._clock.utc())
+            self._problem = problem, since
         if problem and not self._has_failed:
             self._has_failed = True
             logger.warning("no states are published: %s; trying again", problem)

@@ -81,6 +81,7 @@ def test_nothing_is_changed_that_the_configuration_does_not_allow(
         subscriber.wait_for(ONLINE, "online")
         subscriber.publish("sound-monitor/mute/set", "ON")
         wait_until(lambda: "mute/set changed nothing" in caplog.text)
+    assert "mqtt.may_change does not have mute" in caplog.text
     assert done == []
     assert "sound-monitor/mute" not in subscriber.newest()
 
@@ -106,13 +107,15 @@ def test_each_request_is_taken_in_order(
         subscriber.wait_for(ONLINE, "online")
         subscriber.publish(SIREN_SET, "0.1")
         assert first.wait(10)
-        for payload in ("0.7", "nonsense", "0.8", "7"):
+        for payload in ("0.7", "nonsense", "", "0.8", "7"):
             subscriber.publish(SIREN_SET, payload)
-        wait_until(lambda: len(sink._connection._received) == 4)
+        wait_until(lambda: len(sink._connection._received) == 5)
         go_on.set()
         wait_until(lambda: len(values) == 3)
     assert values == [0.1, 0.7, 0.8]
-    assert "siren/sensitivity/set changed nothing" in caplog.text
+    rejected = "siren/sensitivity/set changed nothing: 'nonsense' is no number from 0"
+    assert rejected in caplog.text
+    assert "''" not in caplog.text
 
 
 @needs_mosquitto

@@ -20,6 +20,7 @@ from monitor.sinks.mqtt.states import MqttStates
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_requests import Commands
 from monitor.statistics import Trouble
+from monitor.text import utc_text
 from tests.support.broker import (
     Broker,
     needs_mosquitto,
@@ -348,12 +349,17 @@ def test_a_broker_that_closes_the_connection_before_it_accepts_is_logged(
 def test_an_absent_broker_is_logged_once_and_blocks_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sink = states(1, tmp_path)
+    clock = FakeClock()
+    sink = states(1, tmp_path, clock=clock)
     sink.report(statistics("street"))
     sink.write([onset()])
     wait_until(lambda: "no states are published" in caplog.text)
+    facts = sink.document
     sink.close()
     assert caplog.text.count("no states are published") == 1
+    assert facts["target"] == "mqtt://localhost:1"
+    assert facts["problem"] == "no connection to mqtt://localhost:1: Connection refused"
+    assert facts["problem_since"] == utc_text(clock.utc())
 
 
 @needs_mosquitto
@@ -368,7 +374,9 @@ def test_connections_that_do_not_last_are_logged_once(
             for count in (1, 2):
                 wait_until(lambda n=count: sink._served == n)
                 wait_until(lambda: not sink._connection.unacknowledged)
+                assert sink.document["connected"]
                 break_connection(sink)
+                wait_until(lambda: sink.document["problem"])
             wait_until(lambda: sink._served == 3)
             clock.advance(20)
             wait_until(lambda: "published to" in caplog.messages[-1])
