@@ -12,6 +12,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -277,8 +278,8 @@ def main(plan: Plan) -> None:
                 _switch_off(monitor)
                 monitors.remove(monitor)
                 begin, step = time.monotonic(), 0
-    for monitor in monitors:
-        monitor.close()
+    with ThreadPoolExecutor(len(monitors)) as pool:
+        list(pool.map(ScriptedMonitor.close, monitors))
 
 
 def _say(word: str) -> None:
