@@ -17,6 +17,14 @@ _MOST_ANCHORS = 2048
 """Most estimates kept: a day in steps of half a minute, older ones in longer steps."""
 
 
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def is_plausible(moment: datetime) -> bool:
+    """Return whether a time is of a clock that was set."""
+    return EARLIEST <= moment < LATEST
+
+
 class Clock(Protocol):
     """The clocks of a machine; faked in tests."""
 

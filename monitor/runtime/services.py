@@ -190,6 +190,7 @@ def _publish(context: ServiceContext) -> Sink | None:
         lambda state, detail: context.reports.post(
             HealthReport("publish", state, detail)
         ),
+        settings.site,
     )
     context.published.append(publisher)
     return publisher

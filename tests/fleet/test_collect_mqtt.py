@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.fleet.collect.collector import remove_old
+from monitor.fleet.collect.database import Keep
 from tests.support import ROOT
 from tests.support.broker import Broker, needs_mosquitto, running_broker
 from tests.support.clock import wait_until
@@ -18,6 +20,7 @@ from tests.support.fleet import (
     collecting,
     collector_process,
     mqtt_monitors,
+    now,
     received,
     refused,
 )
@@ -114,6 +117,12 @@ def test_what_a_monitor_never_sends_is_given_up_once_and_taken_later(
         wait_until(is_given_up)
         asked = len(monitors.wanted)
         assert asked == 3
+        time.sleep(2)
+        with server.connect() as connection:
+            connection.execute(
+                "UPDATE missing SET given_up = given_up - interval '9 days'"
+            )
+            remove_old(connection, Keep(5), now())
         time.sleep(2)
         assert len(monitors.wanted) == asked
         monitors.publish_all()

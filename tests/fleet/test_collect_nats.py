@@ -11,6 +11,9 @@ import nats
 import nkeys
 import pytest
 
+from monitor.config.publish import FleetBroker
+from monitor.errors import ConfigError
+from monitor.fleet.collect.transport import open_transport
 from tests.support import ROOT
 from tests.support.clock import wait_until
 from tests.support.fleet import (
@@ -189,3 +192,10 @@ def test_a_collector_signs_in_with_an_nkey(server: Postgres, tmp_path: Path) -> 
         collecting(server, broker.url, nkey=f"file:{place}") as collector,
     ):
         assert collector.transport.is_connected
+
+
+def test_a_seed_that_is_none_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (place := tmp_path / "seed").write_text("nonsense")
+    broker = FleetBroker(url="nats://127.0.0.1", nkey=f"file:{place}")
+    with pytest.raises(ConfigError, match="is no NKey seed"):
+        open_transport(broker, {})

@@ -20,10 +20,10 @@ def test_a_monitor_is_deaf_when_it_says_so_or_says_nothing(
     scripts = [Script(name) for name in ("attic", "barn", "cellar", "dock")]
     for script in scripts:
         script.add("session", site="farm")
-    scripts[0].add("digest")
+    scripts[0].add("digest", site="farm")
     since = now() - timedelta(hours=2)
     trouble = {"source": "street", "kind": "deaf", "since": f"{since:%FT%T}.000Z"}
-    scripts[1].add("digest", listening=False, health=[trouble])
+    scripts[1].add("digest", listening=False, health=[trouble], site="farm")
     scripts[2].add("digest")
     for script in scripts:
         database.write(script.arrivals())

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from monitor.fleet.collect.database import FleetDatabase
-from monitor.fleet.collect.export import Exporter
+from monitor.fleet.collect.export import STATE, Exporter
 from tests.support.fleet import Script, now
 from tests.support.postgres import Postgres, needs_postgres
 
@@ -108,12 +108,14 @@ def test_the_days_of_a_monitor_follow_it_to_another_site(
     server: Postgres, database: FleetDatabase, tmp_path: Path
 ) -> None:
     database.write(yesterday("attic", "north").arrivals())
-    database.write(yesterday("barn", "north").arrivals())
+    barn = yesterday("barn", "north")
+    database.write(barn.arrivals())
     exporter = Exporter(server.url, tmp_path)
     exporter.export(Event())
     age(server)
-    with server.connect() as connection:
-        connection.execute("UPDATE monitors SET site = 'south' WHERE monitor = 'barn'")
+    barn.started = now()
+    number = barn.add("digest", site="south")
+    database.write([barn.arrival(number)])
     exporter.export(Event())
     found = query(
         tmp_path, "events", "site, monitor, count(*)", "GROUP BY ALL ORDER BY 1"
@@ -121,6 +123,24 @@ def test_the_days_of_a_monitor_follow_it_to_another_site(
     assert found == [("north", "attic", 12), ("south", "barn", 12)]
     rows = query(tmp_path, "levels", "site, count(*)", "GROUP BY ALL ORDER BY 1")
     assert rows == [("north", 400), ("south", 400)]
+
+
+@pytest.mark.parametrize("state", ["", "[]", '{"stored": 5}', '{"sites": {}}'])
+def test_a_damaged_state_has_all_days_written_again(
+    state: str,
+    server: Postgres,
+    database: FleetDatabase,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database.write(yesterday("attic", "north").arrivals())
+    exporter = Exporter(server.url, tmp_path)
+    exporter.export(Event())
+    age(server)
+    (tmp_path / STATE).write_text(state)
+    assert exporter.export(Event()) == 1
+    assert exporter.export(Event()) == 0
+    assert [it for it in caplog.messages if "is damaged" in it]
 
 
 def test_damaged_scores_cost_their_row_alone(

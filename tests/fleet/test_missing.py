@@ -1,7 +1,12 @@
 """Requests for missing numbers: few ranges, of which each is worth its bytes."""
 
-from monitor.fleet.collect.missing import MOST_RANGES, MOST_SEQUENCES, Wanted
-from monitor.sinks.publish.record import decode_wanted, encode_wanted
+from monitor.fleet.collect.missing import Wanted
+from monitor.sinks.publish.record import (
+    MOST_RANGES,
+    MOST_SEQUENCES,
+    decode_wanted,
+    encode_wanted,
+)
 
 
 def test_near_holes_become_one_range() -> None:

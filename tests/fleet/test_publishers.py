@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from monitor.fleet.collect.status import read_status
 from monitor.sinks.publish import publisher as module
 from tests.sinks.publish.test_nats import transport as nats_transport
 from tests.support.broker import needs_mosquitto, running_broker
@@ -78,7 +79,14 @@ def test_every_record_is_in_the_database_whatever_is_killed(
                 wait_until(
                     lambda name=name, path=path: is_complete(server, name, path)  # type: ignore[misc]
                 )
+            # Nothing waits, and that is what is said.
+            wait_until(lambda: not any(it["pending"] for it in monitors_of(server)))
     assert refused(server) == {}
+
+
+def monitors_of(server: Postgres) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_status(server.url)["monitors"]
+    return found
 
 
 def is_complete(server: Postgres, name: str, path: Path) -> bool:

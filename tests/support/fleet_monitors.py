@@ -144,6 +144,7 @@ class ScriptedMonitor:
             ScriptedStatus(snapshots, DaemonFacts(), self._clock),
             self._clock,
             lambda _state, _detail: None,
+            "city",
         )
 
     def write_minute(self) -> None:

@@ -27,7 +27,6 @@ _RENAMED = {"start": "started", "end": "ended"}
 _NOT_COMPARED = {"schema", "type", "top", "previous"}
 _MAY_DIFFER = {
     ("digest", "last"),  # as of when it is sent
-    ("digest", "pending"),
     ("health", "detail"),  # more, once a killed monitor is back
     ("deleted", "at"),  # null on the wire, the time of sending in the table
 }

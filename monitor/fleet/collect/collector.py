@@ -27,7 +27,7 @@ CLEAN_SECONDS = 3600.0
 _OLD_ROWS = (
     "DELETE FROM deleted WHERE at < %s",
     "DELETE FROM raw WHERE sent < %s",
-    "DELETE FROM missing WHERE coalesce(filled, given_up) < %s",
+    "DELETE FROM missing WHERE filled < %s",
     "DELETE FROM refused WHERE last < %s",
 )
 

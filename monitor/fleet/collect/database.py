@@ -12,12 +12,7 @@ from psycopg.errors import CheckViolation
 
 from monitor.errors import StoreError
 from monitor.fleet.collect import statements
-from monitor.fleet.collect.schema import (
-    TABLES,
-    create_partitions,
-    is_partitioned,
-    migrate,
-)
+from monitor.fleet.collect.schema import TABLES, create_partitions, migrate
 from monitor.sinks.publish.record import (
     Message,
     Reason,
@@ -26,7 +21,7 @@ from monitor.sinks.publish.record import (
 )
 
 EXAMPLE_LETTERS = 200
-MOST_RANGES = 2_000
+MOST_RECEIVED_RANGES = 2_000
 """Ranges of received sequence numbers of one stream; more than any that is honest."""
 
 LARGEST_SEQUENCE = 2**62
@@ -120,7 +115,6 @@ class FleetDatabase:
         self.keep = keep or Keep()
         self._connection: psycopg.Connection | None = None
         self._partitions: set[tuple[str, date]] = set()
-        self._is_partitioned = True
         self._told: set[tuple[str, str]] = set()
 
     def connection(self) -> psycopg.Connection:
@@ -134,7 +128,6 @@ class FleetDatabase:
             self._connection = connect(self._url)
             try:
                 migrate(self._connection)
-                self._is_partitioned = is_partitioned(self._connection)
                 self._connection.execute(statements.INCOMING)
             except BaseException:
                 self.close()
@@ -221,8 +214,7 @@ class FleetDatabase:
 
     def _transaction(self, rows: list[_Row], refusals: _Refusals) -> None:
         connection = self.connection()
-        if self._is_partitioned:
-            self._make_partitions(connection, rows)
+        self._make_partitions(connection, rows)
         with connection.transaction():
             if rows:
                 streams = _lock(connection, rows)
@@ -259,7 +251,9 @@ class FleetDatabase:
                 stream = streams[row.message.monitor, row.message.epoch]
                 copy.write_row(row.values(stream))
         connection.execute(statements.SKIP_RECEIVED)
-        taken = connection.execute(statements.RECEIVE, [MOST_RANGES]).fetchall()
+        taken = connection.execute(
+            statements.RECEIVE, [MOST_RECEIVED_RANGES]
+        ).fetchall()
         left = connection.execute(
             statements.LEAVE_OUT, [[stream for (stream,) in taken]]
         ).fetchall()
@@ -267,7 +261,7 @@ class FleetDatabase:
             names = {key: name for name, key in streams.items()}
             key = names[stream][0], "scattered"
             refusals.counts[key] = count
-            detail = f"its stream has more than {MOST_RANGES} holes"
+            detail = f"its stream has more than {MOST_RECEIVED_RANGES} holes"
             refusals.newest[key] = datetime.now(UTC), detail, ""
         kinds = {row.kind for row in rows}
         for kind, inserts in statements.INSERTS.items():

@@ -1,8 +1,8 @@
 """Parquet of the fleet's database: a file for each site and day that is over."""
 
 import hashlib
-import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 from psycopg.rows import dict_row
+from pydantic import AwareDatetime, BaseModel
 
 from monitor.errors import StoreError
 from monitor.fleet.collect.database import connect, problem_of
@@ -30,7 +31,6 @@ from monitor.fleet.parquet import (
 )
 from monitor.sinks.store.records import to_ms
 from monitor.sinks.store.scores import ScoreArrays, ScoreRow
-from monitor.text import utc_text
 
 STATE = "collected.json"
 """What was exported: by it, the next time exports what has come since."""
@@ -81,6 +81,16 @@ _KINDS = {"events": "events", "gaps": "events", "health": "events", "scores": "s
 """Tables, and the files that they are in; those of scores are two, one with levels."""
 
 
+class _State(BaseModel):
+    """What was exported."""
+
+    stored: AwareDatetime
+    """All that had come by then."""
+
+    sites: dict[str, str | None]
+    """The site of each monitor at that time."""
+
+
 @dataclass(slots=True)
 class Exporter:
     """Keeps a folder of Parquet up to date; used by one thread."""
@@ -108,29 +118,44 @@ class Exporter:
 
     def export(self, stop: Event, now: datetime | None = None) -> int:
         """Write the days that are over and new or changed; return their number."""
-        path = self.folder / STATE
-        state = json.loads(path.read_text()) if path.exists() else {}
+        state = self._read_state()
         today = datetime.combine((now or datetime.now(UTC)).date(), time(), UTC)
         with closing(connect(self.url)) as connection:
             check_version(connection)
             begun, sites = _sites(connection)
-            known: Mapping[str, Any] = state.get("sites", {})
+            known = state.sites if state else {}
             moved = [it for it in known if known[it] != sites.get(it, known[it])]
             values = {
                 "today": today,
-                "since": state.get("stored", "-infinity"),
+                "since": state.stored if state else "-infinity",
                 "moved": moved,
             }
             written = self._write_changed(connection, values, stop)
             for site in {known[it] for it in moved}:
                 written += self._write_left(connection, site, moved, stop)
         if not stop.is_set():
-            state = {"stored": utc_text(begun - LATE), "sites": sites}
-            self.folder.mkdir(parents=True, exist_ok=True)
-            beside = path.with_suffix(".part")
-            beside.write_text(json.dumps(state))
-            beside.replace(path)
+            self._write_state(_State(stored=begun - LATE, sites=sites))
         return written
+
+    def _read_state(self) -> _State | None:
+        path = self.folder / STATE
+        try:
+            return _State.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            logger.warning("%s is damaged: all days are written again", path)
+            return None
+
+    def _write_state(self, state: _State) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / STATE
+        beside = path.with_suffix(".part")
+        with beside.open("w") as file:
+            file.write(state.model_dump_json())
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
 
     def _write_changed(
         self,

@@ -8,15 +8,13 @@ from datetime import timedelta
 
 import psycopg
 
+from monitor.sinks.publish.record import MOST_RANGES, MOST_SEQUENCES
+
 MOST_ASKED = 6
 """Times that a monitor is asked in vain before a hole is given up."""
 
-MOST_RANGES = 25
-"""What fits into one request."""
-
 NEAR = 16
-MOST_SEQUENCES = 10_000
-"""Sequence numbers that a monitor is asked for at once."""
+"""Holes with no more between them are one range of a request."""
 
 logger = logging.getLogger(__name__)
 

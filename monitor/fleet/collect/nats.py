@@ -26,8 +26,7 @@ from nats.js.errors import APIError, NotFoundError
 from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.database import Arrival
 from monitor.fleet.collect.transport import monitor_of
-from monitor.sinks.alerts.secrets import read_secret
-from monitor.tls import tls_context
+from monitor.sinks.publish.nats import connect_options
 
 DURABLE = "collect"
 ACK_SECONDS = 20.0
@@ -50,7 +49,7 @@ LONGEST_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_Failure = (nats.errors.Error, OSError, asyncio.TimeoutError)
+_Failure = (nats.errors.Error, OSError)
 
 
 class NatsTransport:
@@ -59,16 +58,7 @@ class NatsTransport:
     def __init__(self, broker: FleetBroker, environ: Mapping[str, str]) -> None:
         """Prepare; `receive` connects."""
         self._broker = broker
-        self._login: dict[str, Any] = {}
-        if broker.username is not None:
-            self._login["user"] = broker.username
-        if broker.password is not None:
-            password = read_secret(broker.password, "--password", environ)
-            self._login["password"] = password
-        if broker.nkey is not None:
-            self._login["nkeys_seed_str"] = read_secret(broker.nkey, "--nkey", environ)
-        if broker.has_tls:
-            self._login["tls"] = tls_context(broker.ca_file, "--broker")
+        self._options = connect_options(broker, "collect", environ)
         self._client: Client | None = None
         self._records: JetStreamContext.PullSubscription | None = None
         self._has_failed = False
@@ -150,21 +140,20 @@ class NatsTransport:
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
         await self._disconnect()
         self._client = await nats.connect(
-            self._target,
+            **self._options,
             connect_timeout=CONNECT_SECONDS,
             allow_reconnect=False,
             ping_interval=PING_SECONDS,
             error_cb=_ignore,
-            **self._login,
         )
-        stream = self._client.jetstream()
+        jetstream = self._client.jetstream()
         prefix = self._broker.prefix
         records = f"{prefix}.*.records"
         try:
-            await stream.stream_info(prefix)
+            await jetstream.stream_info(prefix)
         except NotFoundError:
-            await _create_stream(stream, prefix, records)
-        return await stream.pull_subscribe(
+            await _create_stream(jetstream, prefix, records)
+        return await jetstream.pull_subscribe(
             records,
             durable=DURABLE,
             stream=prefix,
@@ -190,10 +179,10 @@ class NatsTransport:
             return []
 
 
-async def _create_stream(stream: JetStreamContext, name: str, subject: str) -> None:
+async def _create_stream(jetstream: JetStreamContext, name: str, subject: str) -> None:
     """Create the stream, which holds messages until one collector has stored them."""
     try:
-        await stream.add_stream(
+        await jetstream.add_stream(
             StreamConfig(
                 name=name,
                 subjects=[subject],

@@ -19,9 +19,6 @@ from monitor.fleet.collect.views import VIEWS
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('sound-monitor fleet schema'))"
 
-_BY_DAY = " PARTITION BY RANGE (at)"
-_HAS_TIMESCALE = "SELECT FROM pg_proc WHERE proname = 'create_hypertable'"
-
 Columns = Mapping[str, str]
 
 _PLACED: Columns = {
@@ -80,8 +77,7 @@ PARTITIONED: Mapping[str, Columns] = {
         "clock": "timestamptz NOT NULL",
         "uptime_seconds": "double precision",
         "listening": "boolean",
-        "pending": "bigint",  # records that the broker did not have yet
-        "sources": "jsonb",  # [{name, state, listening, listened_24h}, ...]
+        "sources": "jsonb",  # [{name, state, listening, listened_24h, ...}, ...]
         "health": "jsonb",  # [{source, kind, since, detail}, ...]
     },
 }
@@ -117,7 +113,7 @@ CREATE TABLE {name} (
     stored timestamptz NOT NULL,
 {columns}    more jsonb,
     UNIQUE ({KEYS.get(name, "monitor, id, at")})
-){_BY_DAY};
+) PARTITION BY RANGE (at);
 CREATE INDEX ON {name} (at);
 CREATE INDEX ON {name} USING brin (stored);
 """
@@ -160,7 +156,7 @@ CREATE TABLE sessions (
     sequence bigint NOT NULL,
     sent timestamptz NOT NULL,
     stored timestamptz NOT NULL,
-    started timestamptz NOT NULL,
+    started timestamptz,               -- null: its clock was not set yet
     model text NOT NULL,
     labels jsonb NOT NULL,             -- what the scores stand for
     sample_rate bigint NOT NULL,
@@ -251,26 +247,9 @@ def migrate(connection: psycopg.Connection) -> None:
             )
         if found is None:
             connection.execute("INSERT INTO schema_version VALUES (0)")
-        has_timescale = connection.execute(_HAS_TIMESCALE).fetchone() is not None
         for script in MIGRATIONS[version:]:
-            own = script.replace(_BY_DAY, "") if has_timescale else script
-            connection.execute(own.encode())
-        if has_timescale and found is None:
-            for table in PARTITIONED:
-                connection.execute(
-                    "SELECT create_hypertable(%s::regclass, 'at', "
-                    "chunk_time_interval => interval '1 day')",
-                    [table],
-                )
+            connection.execute(script.encode())
         connection.execute("UPDATE schema_version SET version = %s", [len(MIGRATIONS)])
-
-
-def is_partitioned(connection: psycopg.Connection) -> bool:
-    """Whether the tables are of PostgreSQL's partitions, not of TimescaleDB's."""
-    found = connection.execute(
-        "SELECT relkind = 'p' FROM pg_class WHERE oid = 'events'::regclass"
-    ).fetchone()
-    return found is not None and bool(found[0])
 
 
 def partition_name(table: str, day: date) -> str:
@@ -309,9 +288,6 @@ def drop_before(connection: psycopg.Connection, table: str, before: datetime) ->
 
     If readers hold the table for longer than a moment, it is left for the next time.
     """
-    if not is_partitioned(connection):
-        connection.execute("SELECT drop_chunks(%s::regclass, %s)", [table, before])
-        return
     names = connection.execute(
         "SELECT relid::regclass::text FROM pg_partition_tree(%s::regclass) "
         "WHERE level = 1 AND relid::regclass::text < %s",

@@ -179,7 +179,7 @@ UPDATE monitors SET digest = record, digest_at = at, digest_stream = stream,
     digest_sequence = sequence,
     model = coalesce(record ->> 'model', model),
     version = coalesce(record ->> 'version', version),
-    site = CASE WHEN record ? 'site' THEN record ->> 'site' ELSE site END,
+    site = record ->> 'site',
     bundle = record ->> 'bundle'
 FROM (
     SELECT DISTINCT ON (monitor) * FROM incoming WHERE kind = 'digest'

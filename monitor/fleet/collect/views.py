@@ -26,7 +26,8 @@ SELECT
     CASE WHEN cardinality(m.delays) > 0 THEN
         -(SELECT min(each) FROM unnest(m.delays) AS each) END
         AS clock_ahead_seconds,        -- with the shortest delay on the way
-    (m.digest ->> 'pending')::bigint AS pending,
+    greatest(0, (m.digest ->> 'last')::bigint - m.digest_sequence)
+        AS pending,                    -- records on their way behind that digest
     coalesce(hole.missing, 0) AS missing,        -- sequence numbers, as below
     coalesce(hole.given_up, 0) AS given_up,
     coalesce((SELECT sum(count) FROM refused WHERE refused.monitor = m.monitor), 0)

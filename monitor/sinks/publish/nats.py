@@ -151,7 +151,7 @@ class NatsTransport:
                 f"{self._settings.target} has no stream for {self._records}: the "
                 "collector creates it"
             ) from None
-        except (Error, OSError, TimeoutError) as error:
+        except (Error, OSError) as error:
             raise TransportError(self._explain(error)) from None
         finally:
             self._task = None
@@ -177,7 +177,7 @@ class NatsTransport:
 
     async def _send(self, messages: Sequence[Outgoing]) -> list[int]:
         assert self._client is not None, "used before open"
-        stream = self._client.jetstream()
+        jetstream = self._client.jetstream()
         too_large: list[int] = []
         turns = asyncio.Semaphore(MAX_IN_FLIGHT)
 
@@ -185,7 +185,7 @@ class NatsTransport:
             headers = {"Nats-Msg-Id": each.key} if each.key else None
             async with turns:
                 try:
-                    await stream.publish(
+                    await jetstream.publish(
                         self._records,
                         each.payload,
                         timeout=SEND_SECONDS,
@@ -219,7 +219,7 @@ class NatsTransport:
 
 
 async def _close(client: Client | None) -> None:
-    with contextlib.suppress(Error, OSError, TimeoutError):
+    with contextlib.suppress(Error, OSError):
         if client is not None:
             # With TLS it waits for the server, which may be gone.
             await asyncio.wait_for(client.close(), CLOSE_SECONDS)

@@ -7,11 +7,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from monitor.clock import Clock
+from monitor.clock import Clock, is_plausible
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.records import HealthState, ScoreFrame, SourceState, Timed
 from monitor.sinks.publish.queue import (
@@ -21,7 +21,12 @@ from monitor.sinks.publish.queue import (
     Queue,
     deleted,
 )
-from monitor.sinks.publish.record import RecordError, decode_wanted, encode_message
+from monitor.sinks.publish.record import (
+    MOST_SEQUENCES,
+    RecordError,
+    decode_wanted,
+    encode_message,
+)
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_snapshot import StatusTracker
@@ -44,11 +49,6 @@ FULL_DISK_FACTOR = 10
 
 WANTED_SECONDS = 10.0
 """Pause between two requests of collectors that are answered."""
-
-MOST_WANTED = 100_000
-"""Records that are sent again for one request."""
-
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class TransportError(Exception):
@@ -118,6 +118,7 @@ class Publisher(Sink):
         tracker: StatusTracker,
         clock: Clock,
         health: Callable[[HealthState, str], None],
+        site: str | None = None,
     ) -> None:
         """Prepare; nothing is connected before the first `report`.
 
@@ -129,6 +130,7 @@ class Publisher(Sink):
             tracker: Takes snapshots of the status.
             clock: Clock of the machine.
             health: Called when nothing could be published for long, and when it can.
+            site: Place or group of this monitor.
         """
         self._monitor = monitor
         self._queue = Queue(database)
@@ -138,6 +140,7 @@ class Publisher(Sink):
         self._tracker = tracker
         self._clock = clock
         self._health = health
+        self._site = site
         self._thread = BackgroundThread("publish", self._run)
         self._wakeup = threading.Event()
         self._position: Position | None = None
@@ -223,7 +226,7 @@ class Publisher(Sink):
         if position is None or (is_last and not self._transport.is_connected):
             return False
         if not self._transport.is_connected:
-            if self._clock.utc() < _EARLIEST:
+            if not is_plausible(self._clock.utc()):
                 raise TransportError("the clock of this machine is not set")
             self._transport.open()
         is_due = self._clock.monotonic() >= self._digest_due
@@ -302,7 +305,7 @@ class Publisher(Sink):
             last = self._acknowledged
             if epoch != position.epoch:
                 last = before["last"] if epoch == before.get("epoch") else 0
-            left = MOST_WANTED
+            left = MOST_SEQUENCES
             for begin, wanted in ranges:
                 end = min(wanted, last, begin + left - 1)
                 if begin <= end:
@@ -350,17 +353,19 @@ class Publisher(Sink):
                     "state": source["state"],
                     "listening": source["listening"],
                     "listened_24h": source["listened_24h"]["share"],
+                    "laeq_unit": source["laeq_unit"],
                 }
                 for source in it["sources"]
             ],
             "health": [
-                {"source": name, **trouble, "since": _believed(trouble["since"])}
+                {"source": name, **trouble, "since": _plausible(trouble["since"])}
                 for name, trouble in troubles
             ],
             "model": it["model"] and it["model"]["name"],
             "bundle": it["bundle"],
             "rollout": it["rollout"],
             "version": it["version"],
+            "site": self._site,
         }
 
     def _succeed(self) -> None:
@@ -389,6 +394,7 @@ class Publisher(Sink):
             self._health("raised", f"not published for {duration(silent)}: {problem}")
 
 
-def _believed(moment: str | None) -> str | None:
+def _plausible(moment: str | None) -> str | None:
     """Return a time but for one by a clock that was not set yet."""
-    return moment if moment and moment >= "2000" else None
+    is_believed = moment and is_plausible(datetime.fromisoformat(moment))
+    return moment if is_believed else None

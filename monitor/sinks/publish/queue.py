@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.clock import EARLIEST, LATEST
 from monitor.errors import StoreUnavailableError
 from monitor.records import Event, Onset, Timed
 from monitor.sinks.encoding import encode
@@ -26,10 +27,7 @@ from monitor.sinks.store.records import (
     to_ms,
 )
 from monitor.sinks.store.salvage import is_damage
-from monitor.text import utc_text
-
-_FIRST_MS, _LAST_MS = 946_684_800_000, 4_102_444_800_000
-"""2000 and 2100: other times are those of a clock that was not set."""
+from monitor.text import rounded, utc_text
 
 BATCH_RECORDS = 100
 BATCH_BYTES = 2**20
@@ -227,7 +225,7 @@ def _entry(connection: sqlite3.Connection, row: sqlite3.Row) -> Entry:
 
 
 def _time(milliseconds: int) -> str | None:
-    is_set = _FIRST_MS <= milliseconds < _LAST_MS
+    is_set = to_ms(EARLIEST) <= milliseconds < to_ms(LATEST)
     return utc_text(from_ms(milliseconds)) if is_set else None
 
 
@@ -269,7 +267,8 @@ def _occurrence(connection: sqlite3.Connection, row: sqlite3.Row) -> Record | No
         timed = Timed(
             onset, timed.start_seconds, timed.end_seconds, timed.start_utc, None
         )
-    return _encoded(timed, found)
+    levels = {key: rounded(found[key], 1) for key in ("lafmax_db", "level_offset_db")}
+    return _encoded(timed, found) | levels
 
 
 def _gap(connection: sqlite3.Connection, row: sqlite3.Row) -> Record | None:
@@ -313,8 +312,7 @@ def _digest(connection: sqlite3.Connection, row: sqlite3.Row) -> Record | None:
     position = _position(connection)
     if position is None:
         return None
-    pending = position.newest - position.acknowledged
-    return {"last": position.newest, "pending": pending, **json.loads(row["body"])}
+    return {"last": position.newest, **json.loads(row["body"])}
 
 
 _READERS = {

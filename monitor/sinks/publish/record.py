@@ -22,17 +22,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import ValidationError as _Invalid
 from pydantic_core import PydanticCustomError
 
+from monitor.clock import is_plausible
 from monitor.config.publish import MONITOR
 from monitor.errors import SoundMonitorError
 from monitor.text import utc_text
 
 FORM = 1
-LARGEST_BYTES = 256 * 1024
-"""Longest message."""
+LARGEST_BYTES = 256 * 1024  # of a message
 
-MOST_RANGES, WANTED_BYTES = 100, 1000
+MOST_RANGES, MOST_SEQUENCES = 20, 10_000
+"""Bounds of a request, which has 1000 bytes at most: a range has 44."""
+
 _MOST = 2**63 - 1  # what databases take
-_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _AHEAD, _WRONG_TIME = timedelta(days=1), "wrong_time"
 
 Reason = Literal[
@@ -64,7 +65,7 @@ def _time(value: object) -> datetime:
             raise ValueError
     except (TypeError, ValueError):
         raise ValueError("is no time in UTC, as 2026-11-30T21:00:00.123Z") from None
-    if not _EARLIEST <= moment < _LATEST:
+    if not is_plausible(moment):
         raise PydanticCustomError(_WRONG_TIME, "is not between 2000 and 2100")
     return moment.astimezone(UTC)
 
@@ -152,6 +153,10 @@ class OccurrenceRecord(_Placed):
     mean_score: _Share | None
     level_dbfs: _Number | None
     laeq_db: _Number | None
+    lafmax_db: _Number | None = None
+    level_offset_db: _Number | None = None
+    """Of its source, in A-weighted levels; 0: they are re full scale."""
+
     end_reason: _Name | None
     top: Annotated[list[_LabelScore], Field(max_length=20)]
     model: _Text
@@ -199,6 +204,7 @@ class SourceDigest(Contents):
     state: _Name
     listening: bool | None = None
     listened_24h: _Share | None = None
+    laeq_unit: _Name | None = None
 
 
 class TroubleDigest(Contents):
@@ -225,8 +231,6 @@ class DigestRecord(Contents):
     bundle: _Name | None = None
     version: _Name | None = None
     site: Annotated[str, Field(max_length=200)] | None = None
-    pending: _Count | None = None
-    """Records that the broker does not have yet."""
 
 
 class DeletedRecord(Contents):
@@ -311,7 +315,8 @@ def decode_message(payload: bytes, monitor: str, now: datetime) -> Message:
         RecordError: It is refused.
     """
     document = _parse(payload)
-    envelope = _checked(_Envelope, document, now, "envelope")
+    envelope = _checked(_Envelope, document, "envelope")
+    _refuse_future(envelope, now)
     if envelope.monitor != monitor:
         raise RecordError("monitor", f"it names {envelope.monitor}, not {monitor}")
     # `_Envelope` has the keys of `Message` but for the last.
@@ -319,7 +324,8 @@ def decode_message(payload: bytes, monitor: str, now: datetime) -> Message:
     if message.form != FORM or (kind := TYPES.get(message.type)) is None:
         return message
     try:
-        checked = _checked(kind, message.record, now, "wrong-value")
+        checked = _checked(kind, message.record, "wrong-value")
+        _refuse_future(checked, now)
     except RecordError as error:
         error.message = message
         raise
@@ -352,9 +358,9 @@ def _finite(text: str) -> float:
     return value
 
 
-def _checked(kind: type[_P], values: object, now: datetime, otherwise: Reason) -> _P:
+def _checked(kind: type[_P], values: object, otherwise: Reason) -> _P:
     try:
-        part = kind.model_validate(values)
+        return kind.model_validate(values)
     except _Invalid as invalid:
         error = invalid.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, error["loc"]))
@@ -365,24 +371,18 @@ def _checked(kind: type[_P], values: object, now: datetime, otherwise: Reason) -
             found = "incomplete"
         text = error["msg"].partition(", ")[2] or error["msg"]
         raise RecordError(found, f"{key:.60}: {text:.100}") from None
+
+
+def _refuse_future(part: Contents, now: datetime) -> None:
     for key, value in part:
         if isinstance(value, datetime) and value > now + _AHEAD:
             text = f"{key}: {utc_text(value)} is more than a day ahead"
             raise RecordError("wrong-time", text)
-    return part
 
 
 def encode_wanted(epoch: str, ranges: Sequence[tuple[int, int]]) -> bytes:
-    """Encode a collector's request for the sequences first..last, both included.
-
-    Monitors read no more than `WANTED_BYTES`: the last ranges may have to wait.
-    """
-    listed = [list(each) for each in ranges[:MOST_RANGES]]
-    while True:
-        payload = json.dumps({"epoch": epoch, "ranges": listed}).encode()
-        if len(payload) <= WANTED_BYTES:
-            return payload
-        listed = listed[: len(listed) * WANTED_BYTES // len(payload)]
+    """Encode a collector's request for the sequences first..last, both included."""
+    return json.dumps({"epoch": epoch, "ranges": ranges}).encode()
 
 
 class _Wanted(Contents):
@@ -396,5 +396,5 @@ def decode_wanted(payload: bytes) -> tuple[str, list[tuple[int, int]]]:
     Raises:
         RecordError: It is none.
     """
-    wanted = _checked(_Wanted, _parse(payload), _LATEST, "wrong-value")
+    wanted = _checked(_Wanted, _parse(payload), "wrong-value")
     return wanted.epoch, [(first, last) for first, last in wanted.ranges]

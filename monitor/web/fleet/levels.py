@@ -15,7 +15,7 @@ LEAST_COVERAGE = 0.75
 def hourly_levels(
     rows: Sequence[Row],
 ) -> Mapping[str, Sequence[tuple[int, float | None]]]:
-    """Return by source the LAeq of each hour of the place, in dB as it was published.
+    """Return by source the LAeq of each hour of the place, in the unit of its monitor.
 
     None: less than `LEAST_COVERAGE` of the hour was measured.  Damaged rows are left
     out.

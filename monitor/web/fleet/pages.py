@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
 from math import ceil, sqrt
 from typing import Any
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from monitor.text import weighted_unit
 from monitor.web.event_filters import (
     Query,
     QueryError,
@@ -84,22 +85,16 @@ def _monitors(context: FleetContext, request: Request) -> dict[str, Any]:
 def _events(context: FleetContext, request: Request) -> dict[str, Any]:
     now = datetime.now(UTC)
     values: dict[str, Any] = {"problem": "", "rows": [], "older": "", "query": Query()}
-    filters = FleetFilters(
-        monitor=_text(request, "monitor"), site=_text(request, "site")
-    )
+    label, monitor, site = (_text(request, it) for it in ("label", "monitor", "site"))
+    filters = FleetFilters(label, monitor, site)
     before = None
     try:
         values["query"] = query = read_query(request.query_params)
         if query.since and query.until and query.since >= query.until:
             since, until = map(local_text, (query.since, query.until))
             raise QueryError("order", since, until=until)
-        filters = FleetFilters(
-            _text(request, "label"),
-            filters.monitor,
-            filters.site,
-            query.since,
-            query.until,
-            query.min_score,
+        filters = replace(
+            filters, since=query.since, until=query.until, min_score=query.min_score
         )
         before = _key(request)
     except QueryError as error:
@@ -117,6 +112,7 @@ def _events(context: FleetContext, request: Request) -> dict[str, Any]:
         "filters": filters,
         "is_newest": before is None,
         "local_text": local_text,
+        "unit_of": weighted_unit,
         "rank_of": label_rank,
     }
 
@@ -132,7 +128,7 @@ def _day(context: FleetContext, request: Request) -> dict[str, Any]:
         rows = reader.day_of_monitors(since, until, monitor, site)
         choices = _choices(reader)
         levels = reader.level_rows(since, until, monitor) if monitor else []
-    passed = min(until, datetime.now(UTC)) - since
+        units = reader.level_units(monitor) if levels else {}
     return {
         **choices,
         "problem": fields.problem,
@@ -144,8 +140,8 @@ def _day(context: FleetContext, request: Request) -> dict[str, Any]:
         "site": site,
         "map": _with_heat(hours),
         "rows": rows,
-        "passed": max(passed.total_seconds(), 0.0),
         "levels": hourly_levels(levels),
+        "units": units,
         "rank_of": label_rank,
     }
 

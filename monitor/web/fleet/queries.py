@@ -6,18 +6,17 @@ costs the same in a large fleet as in a small one, but for one row a monitor.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
 
+from monitor.clock import EARLIEST, LATEST
+
 Row = Mapping[str, Any]
 
 PAGE_EVENTS = 50
-EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
-"""Range of the times that a collector stores."""
-
 LONGEST = timedelta(days=1)
 """Sounds that began longer ago than this, and still go on, are not looked for."""
 
@@ -36,7 +35,7 @@ class FleetFilters:
 
 _EVENTS: LiteralString = """
 SELECT monitor, id, label, source, started, ended, at, peak_score, laeq_db, end_reason,
-    model, level_offset_db, top
+    level_offset_db
 FROM {table} AS each
 WHERE at >= %(since)s AND at < %(until)s
     AND (%(before)s::timestamptz IS NULL OR (at, monitor, id)
@@ -182,6 +181,16 @@ class FleetReader:
             _BY_MONITOR, since=since, until=until, monitor=monitor, site=site
         )
 
+    def level_units(self, monitor: str) -> dict[str, str]:
+        """Return the unit of the A-weighted levels now, by source of a monitor."""
+        found = self._rows(
+            "SELECT each ->> 'name' AS name, each ->> 'laeq_unit' AS unit "
+            "FROM monitors, jsonb_array_elements(digest -> 'sources') AS each "
+            "WHERE monitor = %(monitor)s AND each ->> 'laeq_unit' IS NOT NULL",
+            monitor=monitor,
+        )
+        return {row["name"]: row["unit"] for row in found}
+
     def level_rows(self, since: datetime, until: datetime, monitor: str) -> list[Row]:
         """Return the rows of scores and levels of a monitor."""
         return self._rows(_LEVELS, since=since, until=until, monitor=monitor)
@@ -218,7 +227,7 @@ class FleetReader:
         (row,) = self._rows(
             "SELECT pg_database_size(current_database()) AS bytes, "
             "current_setting('server_version') AS version, "
-            "(SELECT max(heard) FROM streams) AS heard, now() AS now"
+            "(SELECT max(heard) FROM streams) AS heard"
         )
         return row
 
