@@ -1,6 +1,5 @@
 """A connection to an MQTT broker, on paho's own thread."""
 
-import logging
 import math
 import ssl
 import sys
@@ -18,7 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config.outputs import BrokerSettings
 from monitor.sinks.alerts.secrets import read_secret
-from monitor.sinks.mqtt.topics import is_topic
+from monitor.sinks.mqtt.limits import SentLimit, WaitingLimit
 from monitor.tls import tls_context
 
 CONNECT_SECONDS = 5.0
@@ -27,9 +26,6 @@ KEEP_ALIVE_SECONDS = 30
 
 MAX_RECONNECT_SECONDS = 60
 
-MAX_RECEIVED = 10_000
-"""Bound on the messages that wait, whatever the broker sends; later ones are lost."""
-
 MAX_PACKET_BYTES = 2**17
 """A broker of MQTT 5 leaves out larger ones, from whoever may publish on it."""
 
@@ -37,11 +33,6 @@ MAX_IN_FLIGHT = 20
 """Messages that are sent before the first of them is acknowledged."""
 
 UNSUPPORTED = "Unsupported protocol version"
-
-HEADER_BYTES = 20
-"""More than a packet has beside topic and payload."""
-
-logger = logging.getLogger(__name__)
 
 
 class BrokerError(Exception):
@@ -109,22 +100,23 @@ class BrokerConnection:
         self._client: paho.Client | None = None
         self._changed = threading.Condition()
         self._protocol = MQTTProtocolVersion.MQTTv5
-        self._most_bytes = math.inf
-        """Largest packet that the broker takes."""
-
+        self._limit = SentLimit(settings.target)
         self._in_flight = MAX_IN_FLIGHT
         """Number of messages that it takes at a time, for the next client."""
 
-        self._has_warned, self._refusal = False, ""
+        self._refusal = ""
         self._published = self._acknowledged = 0
         self._sent_once: set[int] = set()
         """Ids of the packets of QoS 0 that are not written yet."""
 
         self._received: list[Message] = []
+        self._waiting_limit = WaitingLimit()
         self._filters: Sequence[str] = ()
         """Subscribed to with each connection in the background."""
 
         self._replies: Mapping[str, Message] = {}
+        self._take: Callable[[Message], None] | None = None
+        self._will: Message | None = None
 
     @property
     def target(self) -> str:
@@ -167,15 +159,17 @@ class BrokerConnection:
         will: Message,
         filters: Sequence[str] = (),
         replies: Mapping[str, Message] | None = None,
+        take: Callable[[Message], None] | None = None,
     ) -> None:
         """Connect in the background, and again when the connection is lost.
 
         The broker publishes `will` if the connection breaks.  Messages that match
-        `filters` wait for `take_received`; one at a topic of `replies` is answered at
-        once, with QoS 0.  What the broker has retained counts for neither.
+        `filters` go to `take`, on a thread of the connection; one at a topic of
+        `replies` is answered at once, with QoS 0.  What the broker has retained counts
+        for neither.
         """
         client = self._new_client(reconnects=True, will=will)
-        self._replies = replies or {}
+        self._replies, self._take = replies or {}, take
         self._filters = (*filters, *self._replies)
         client.reconnect_delay_set(1, MAX_RECONNECT_SECONDS)
         client.connect_async(*self._settings.place, **self._options())
@@ -191,7 +185,7 @@ class BrokerConnection:
         assert self._client is not None, "publish before open"
         takes_all = True
         for each in messages:
-            if not is_topic(each.topic) or not self._takes(each):
+            if not self._limit.takes(each.topic, each.payload):
                 takes_all = False
             elif each.qos == 0:
                 self._send_once(self._client, each)
@@ -208,22 +202,6 @@ class BrokerConnection:
             if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._sent_once.add(sent.mid)
 
-    def _takes(self, message: Message) -> bool:
-        payload = message.payload
-        text = payload.encode() if isinstance(payload, str) else payload
-        size = len(message.topic.encode()) + len(text) + HEADER_BYTES
-        if size > self._most_bytes and not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "%s takes messages of %d bytes at most: one of %d bytes at %s is not "
-                "published, nor are others that are too large",
-                self.target,
-                self._most_bytes,
-                size,
-                message.topic,
-            )
-        return size <= self._most_bytes
-
     def subscribe(self, *filters: str) -> None:
         """Ask for messages, which `wait_received` returns."""
         assert self._client is not None, "subscribe before open"
@@ -235,6 +213,7 @@ class BrokerConnection:
         """Return the messages since the last call, in the order of their arrival."""
         with self._changed:
             received, self._received = self._received, []
+            self._waiting_limit = WaitingLimit()
         return received
 
     def wait_received(
@@ -272,6 +251,13 @@ class BrokerConnection:
         """End the waiting of another thread.  Any thread."""
         self._fail(f"{self.target}: cancelled")
 
+    def leave(self) -> None:
+        """Publish the will, and disconnect for good; waits for nothing.  Any thread."""
+        client, will = self._client, self._will
+        if client is not None and will is not None:
+            client.publish(will.topic, will.payload, qos=0, retain=will.retain)
+            client.disconnect()
+
     def close(self) -> None:
         """Disconnect, so that the broker does not publish the will."""
         client, self._client = self._client, None
@@ -290,8 +276,9 @@ class BrokerConnection:
     def _new_client(self, *, reconnects: bool, will: Message | None) -> paho.Client:
         self.close()
         self.connections = self._published = self._acknowledged = 0
-        self.is_connected, self.problem, self._received = False, "", []
-        self._filters, self._replies = (), {}
+        self.is_connected, self.problem, self._will = False, "", will
+        self._received, self._waiting_limit = [], WaitingLimit()
+        self._filters, self._replies, self._take = (), {}, None
         self._refusal, self.has_subscribers = "", True
         version = CallbackAPIVersion.VERSION2
         client = paho.Client(
@@ -331,7 +318,7 @@ class BrokerConnection:
                 self._change_protocol()
             self._fail(f"{self.target} refuses: {code}")
             return
-        self._most_bytes = getattr(properties, "MaximumPacketSize", math.inf)
+        self._limit.most_bytes = getattr(properties, "MaximumPacketSize", math.inf)
         most = getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT)
         self._in_flight = min(most, MAX_IN_FLIGHT)
         if self._filters:
@@ -370,11 +357,12 @@ class BrokerConnection:
         if (reply := self._replies.get(topic)) is not None:
             self._send_once(client, reply)
             return
+        text = message.payload[:1000].decode(errors="replace")
+        if self._take is not None:
+            self._take(Message(topic, text))
+            return
         with self._changed:
-            # What is retained leaves room for what is said now.
-            most = MAX_RECEIVED // (2 if message.retain else 1)
-            if len(self._received) < most:
-                text = message.payload[:1000].decode(errors="replace")
+            if self._waiting_limit.takes(topic, text, is_retained=message.retain):
                 self._received.append(Message(topic, text, message.retain))
                 self._changed.notify_all()
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from monitor.private_files import read_regular, write_private
 from monitor.sinks.mqtt.connection import BrokerConnection, Message
-from monitor.sinks.mqtt.discovery import discovery_topic, former_discovery
+from monitor.sinks.mqtt.discovery import former_discovery
 from monitor.sinks.mqtt.topics import OFF, ON, Topics, is_topic
 from monitor.text import name_problem
 
@@ -136,7 +136,7 @@ def claim_prefix(
     if holder == own_id:
         left: Retained = {}
         if is_new:
-            left = _left_by_others(received, topic, discovery_prefix, before or own_id)
+            left = _left_by_others(received, topic, discovery_prefix)
         retained = {**left, **installation.retained}
         return replace(installation, prefix=topic, retained=retained)
     if installation.prefix != own:
@@ -215,9 +215,13 @@ def _without(installation: Installation, prefix: str) -> Installation:
 
 
 def _left_by_others(
-    received: Sequence[Message], topic: str, discovery_prefix: str | None, holder: str
+    received: Sequence[Message], topic: str, discovery_prefix: str | None
 ) -> Retained:
-    """Topics of an earlier version, or of a former holder, by the states of labels."""
+    """Topics of an earlier version, or of a former holder, by the states of labels.
+
+    They have `topic` in their name.  What a former holder has elsewhere stays: its id
+    may be that of another monitor.
+    """
     left: Retained = {}
     for message in received:
         levels = message.topic.removeprefix(f"{topic}/").split("/")
@@ -228,8 +232,6 @@ def _left_by_others(
             continue  # not a monitor's
         gone = Topics(topic).of(source, [label])
         if discovery_prefix is not None:
-            gone.append(discovery_topic(discovery_prefix, holder))
-            gone.append(discovery_topic(discovery_prefix, holder, source))
             gone += former_discovery(discovery_prefix, topic, source, label)
         left |= {each: {} for each in gone}
     return left

@@ -2,13 +2,14 @@
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.errors import SoundMonitorError
 from monitor.sinks.mqtt.connection import Message
-from monitor.sinks.mqtt.topics import OFF, ON
+from monitor.sinks.mqtt.topics import MOST_LETTERS, OFF, ON, Topics
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_requests import Commands
 
@@ -58,8 +59,6 @@ class Requests:
             Why it changed nothing; empty if it was done.
         """
         payload = str(message.payload)
-        if not payload:  # it clears what somebody has retained there
-            return ""
         try:
             if label is None:
                 self._mute(payload)
@@ -103,6 +102,60 @@ class Requests:
             raise SoundMonitorError(f"mqtt.may_change does not have {what}")
 
 
+class WaitingRequests:
+    """The requests that are not done yet: for each label, and to mute, the newest.
+
+    So there are never more than labels, however many arrive.  `add` is called on
+    another thread than the rest.
+    """
+
+    def __init__(self, requests: Requests, topics: Topics) -> None:
+        """Begin without any; `requests` does them."""
+        self._requests = requests
+        self._topics = topics
+        self._lock = threading.Lock()
+        self._waiting: dict[str, tuple[Message, int]] = {}
+
+    def add(self, message: Message) -> None:
+        """Take a request, in the place of one for the same label."""
+        if not message.payload:  # it clears what somebody has retained there
+            return
+        key = self._key(message.topic)
+        with self._lock:
+            _, count = self._waiting.pop(key, (message, 0))
+            short = replace(message, topic=message.topic[:MOST_LETTERS])
+            self._waiting[key] = short, count + 1
+
+    def do_each(
+        self, rejected: "RejectedRequests", now: float, ends: Callable[[], bool]
+    ) -> None:
+        """Do those that wait now, the oldest first; none once `ends` returns True.
+
+        `rejected` takes the reasons why they changed nothing.
+        """
+        for _ in range(len(self)):
+            if ends():
+                return
+            with self._lock:
+                key = next(iter(self._waiting))
+                message, count = self._waiting.pop(key)
+            label = self._topics.label_of_request(message.topic)
+            if reason := self._requests.answer(message, label):
+                rejected.report(key, reason, now, 1 if key else count)
+
+    def __len__(self) -> int:
+        """Return the number of those that wait."""
+        return len(self._waiting)
+
+    def _key(self, topic: str) -> str:
+        """Return the topic of the state that a request is to change; empty: none."""
+        label = self._topics.label_of_request(topic)
+        if label is None:
+            return self._topics.mute
+        known = label in self._requests.sensitivities
+        return self._topics.sensitivity(label) if known else ""
+
+
 class RejectedRequests:
     """Logs rejected requests: the first at a topic at once, then a line a minute."""
 
@@ -111,17 +164,17 @@ class RejectedRequests:
         self._newest: dict[str, tuple[float, int, str]] = {}
         """By topic, when a line was logged, the requests since then, and the newest."""
 
-    def report(self, topic: str, reason: str, now: float) -> None:
-        """Take the reason why a request was rejected.
+    def report(self, topic: str, reason: str, now: float, count: int = 1) -> None:
+        """Take the reason why `count` requests were rejected.
 
         `topic` is empty for all that nobody reads: there may be any number of them.
         """
         if topic in self._newest:
-            logged_at, count, _ = self._newest[topic]
-            self._newest[topic] = logged_at, count + 1, reason
+            logged_at, before, _ = self._newest[topic]
+            self._newest[topic] = logged_at, before + count, reason
         else:
             logger.warning("%s", reason)
-            self._newest[topic] = now, 0, ""
+            self._newest[topic] = now, count - 1, reason
 
     def flush(self, now: float) -> None:
         """Log the number of those that are due."""

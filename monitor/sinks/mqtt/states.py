@@ -37,7 +37,7 @@ from monitor.sinks.mqtt.installation import (
     read_installation,
     write_installation,
 )
-from monitor.sinks.mqtt.requests import RejectedRequests, Requests
+from monitor.sinks.mqtt.requests import RejectedRequests, Requests, WaitingRequests
 from monitor.sinks.mqtt.source_states import SourceStates
 from monitor.sinks.mqtt.topics import OFFLINE, ONLINE, Topics
 from monitor.sinks.sink import BackgroundThread, Sink
@@ -131,6 +131,9 @@ class MqttStates(Sink):
         self._suspicious: float = SHORT_CONNECTIONS
         """Number of connections that is suspicious, if none of them is steady."""
 
+        self._is_closed = False
+        """The thread did not end in time: what it does now is to be over soon."""
+
         self._rejected = RejectedRequests()
         self._served = 0
         """The number of the newest connection that has got everything."""
@@ -170,12 +173,18 @@ class MqttStates(Sink):
         }
 
     def close(self) -> None:
-        """Publish the last states and that the monitor is offline, if that is quick."""
-        self._thread.finish(CLOSE_SECONDS)
+        """Publish the last states and that the monitor is offline, if that is quick.
+
+        After it, nothing more is asked of the monitor, and the broker has no connection
+        that would replace that of a successor.
+        """
+        if not self._thread.finish(CLOSE_SECONDS):
+            self._is_closed = True
+            self._connection.leave()
 
     def _run(self, stop: threading.Event) -> None:
         installation = self._claim(stop)
-        if installation is None:
+        if installation is None or stop.is_set():
             return
         connection, topics = self._connection, Topics(installation.prefix)
         offline = Message(topics.availability, OFFLINE, retain=True)
@@ -187,9 +196,11 @@ class MqttStates(Sink):
             described = {}
         requests = topics.every_request if self._settings.may_change else ()
         holds = Message(topics.installation, installation.id, qos=0)
-        connection.start(offline, requests, {topics.who_holds: holds})
+        waiting = WaitingRequests(self._requests, topics)
+        replies = {topics.who_holds: holds}
+        connection.start(offline, requests, replies, waiting.add)
         while not stop.wait(POLL_SECONDS):
-            self._take_requests(topics)
+            self._take_requests(waiting)
             self._count_today()
             if not connection.is_connected:
                 self._warn(connection.problem)
@@ -210,21 +221,25 @@ class MqttStates(Sink):
             else:
                 connection.publish(self._states.changes(topics.prefix))
                 self._log_steady()
-        if connection.is_connected:
-            self._leave(topics, offline)
-        connection.close()
-        # What came before the end is answered after it: a new connection may be there.
-        self._take_requests(topics)
-        self._rejected.flush(math.inf)
+        self._end(topics, offline, waiting)
 
-    def _take_requests(self, topics: Topics) -> None:
+    def _end(self, topics: Topics, offline: Message, waiting: WaitingRequests) -> None:
+        """Publish the end, disconnect, and do what was asked for before it."""
+        if self._connection.is_connected and not self._is_closed:
+            self._leave(topics, offline)
+        self._connection.close()
+        self._take_requests(waiting)
+        self._rejected.flush(math.inf)
+        if waiting:
+            logger.warning(
+                "requests for %d things came at the end and changed nothing",
+                len(waiting),
+            )
+
+    def _take_requests(self, waiting: WaitingRequests) -> None:
         """Do what was asked for, and publish what may be asked for as it is now."""
         now = self._clock.monotonic()
-        for message in self._connection.take_received():
-            label = topics.label_of_request(message.topic)
-            if reason := self._requests.answer(message, label):
-                is_ours = label is None or label in self._requests.sensitivities
-                self._rejected.report(message.topic if is_ours else "", reason, now)
+        waiting.do_each(self._rejected, now, lambda: self._is_closed)
         self._rejected.flush(now)
         if (mute := self._requests.mute) is not None:
             self._states.set(Topics("").mute, mute)
@@ -260,6 +275,8 @@ class MqttStates(Sink):
         while not stop.is_set():
             try:
                 connection.open(CONNECT_SECONDS)
+                if stop.is_set():
+                    break
                 prefix, seconds = self._settings.discovery_prefix, self._claim_seconds
                 return claim_prefix(found, topic, prefix, connection, seconds)
             except BrokerError as error:

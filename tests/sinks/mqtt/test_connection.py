@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from monitor.config.outputs import MqttSettings
 from monitor.sinks.alerts.hooks import Refused
-from monitor.sinks.mqtt.connection import MAX_PACKET_BYTES, BrokerConnection
+from monitor.sinks.mqtt import limits
+from monitor.sinks.mqtt.connection import MAX_PACKET_BYTES, BrokerConnection, Message
+from monitor.sinks.mqtt.limits import MAX_WAITING_BYTES, MESSAGE_BYTES, WaitingLimit
 from tests.sinks.alerts.test_mqtt import hook
 from tests.sinks.mqtt.test_states import ONLINE, SIREN, publishing, states
 from tests.support.alerts import alert
@@ -132,3 +135,32 @@ def _length(packets: Any) -> int:
         shift += 7
         if byte < 128:
             return length
+
+
+def test_the_messages_that_wait_are_bounded_in_bytes() -> None:
+    limit, most = WaitingLimit(), MAX_WAITING_BYTES // (1000 + MESSAGE_BYTES)
+    topic, text = "t" * 500, "x" * 500
+    retained = [limit.takes(topic, text, is_retained=True) for _ in range(most)]
+    assert sum(retained) == most // 2
+    new = [limit.takes(topic, text, is_retained=False) for _ in range(most)]
+    assert sum(retained) + sum(new) == most
+    assert not WaitingLimit().takes("t" * 60_000, "", is_retained=False)
+
+
+@needs_mosquitto
+def test_what_waits_in_a_connection_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_WAITING_BYTES", 3 * (MESSAGE_BYTES + 10))
+    with running_broker(tmp_path) as broker:
+        settings = MqttSettings(host="localhost", port=broker.port)
+        connection = BrokerConnection(settings, "mqtt", {})
+        connection.open(5)
+        connection.subscribe("a")
+        connection.publish(Message("a", f"{number}") for number in range(10))
+        connection.wait_acknowledged(5)
+        connection.publish([Message("a", "late")])
+        connection.wait_acknowledged(5)
+        wait_until(lambda: len(connection._received) == 3)
+        assert [it.payload for it in connection.take_received()] == ["0", "1", "2"]
+        connection.close()

@@ -164,8 +164,30 @@ def test_a_machine_that_is_set_up_again_gets_its_topic_back(tmp_path: Path) -> N
         with settled(broker):
             after = kept(broker)
     assert after[ONLINE] == "online"
-    assert len(devices(after)) == 2
-    assert not set(devices(after)) & set(before)
+    # Those of the former id stay: nobody knows whose they are.
+    assert len(devices(after)) == 4
+    assert devices(after).keys() > before.keys()
+
+
+@needs_mosquitto
+def test_a_claim_that_somebody_has_left_removes_no_other_monitors_devices(
+    tmp_path: Path,
+) -> None:
+    with (
+        running_broker(tmp_path) as broker,
+        settled(broker, topic="other/sounds", folder=tmp_path / "other"),
+    ):
+        others = devices(kept(broker))
+        claim = {
+            "sound-monitor/installation": read_installation(
+                tmp_path / "other" / "state"
+            ).id,
+            "sound-monitor/street/label/siren": "OFF",
+        }
+        with planted(broker, claim), settled(broker):
+            retained = devices(kept(broker))
+    assert len(others) == 2
+    assert retained.items() >= others.items()
 
 
 @needs_mosquitto

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from monitor.sinks.mqtt.requests import RejectedRequests
+from monitor.sinks.mqtt.connection import Message
+from monitor.sinks.mqtt.requests import RejectedRequests, Requests, WaitingRequests
+from monitor.sinks.mqtt.topics import Topics
 from monitor.sinks.status_client import Document
 from tests.sinks.mqtt.test_states import ONLINE, publishing
 from tests.support.broker import (
@@ -86,36 +88,95 @@ def test_nothing_is_changed_that_the_configuration_does_not_allow(
     assert "sound-monitor/mute" not in subscriber.newest()
 
 
-@needs_mosquitto
-def test_each_request_is_taken_in_order(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    values: list[float] = []
-    first, go_on = threading.Event(), threading.Event()
+class Slow:
+    """Commands that wait until they may go on."""
 
-    def do(_name: str, arguments: Mapping[str, Any]) -> Document:
-        first.set()
-        assert go_on.wait(10)
-        values.append(arguments["value"])
+    def __init__(self) -> None:
+        self.done: list[tuple[str, float]] = []
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, _name: str, arguments: Mapping[str, Any]) -> Document:
+        self.began.set()
+        assert self.go_on.wait(10)
+        self.done.append((arguments["label"], arguments["value"]))
         return {}
 
+
+DOG_SET = "sound-monitor/label/dog_bark/sensitivity/set"
+
+
+@needs_mosquitto
+def test_of_requests_that_wait_the_newest_of_each_label_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = Slow()
     with (
         running_broker(tmp_path) as broker,
         subscribed(broker) as subscriber,
-        publishing(broker, may_change=["sensitivity"], commands=do) as sink,
+        publishing(broker, may_change=["sensitivity"], commands=slow) as sink,
     ):
         subscriber.wait_for(ONLINE, "online")
         subscriber.publish(SIREN_SET, "0.1")
-        assert first.wait(10)
-        for payload in ("0.7", "nonsense", "", "0.8", "7"):
+        assert slow.began.wait(10)
+        for payload in ("0.7", "nonsense", "0.8"):
             subscriber.publish(SIREN_SET, payload)
-        wait_until(lambda: len(sink._connection._received) == 5)
-        go_on.set()
-        wait_until(lambda: len(values) == 3)
-    assert values == [0.1, 0.7, 0.8]
-    rejected = "siren/sensitivity/set changed nothing: 'nonsense' is no number from 0"
-    assert rejected in caplog.text
-    assert "''" not in caplog.text
+        for payload in ("0.2", "loud", ""):
+            subscriber.publish(DOG_SET, payload)
+        subscriber.publish("sound-monitor/fence", "")
+        subscriber.wait_for("sound-monitor/fence", "")
+        slow.go_on.set()
+        rejected = (
+            "dog_bark/sensitivity/set changed nothing: 'loud' is no number from 0"
+        )
+        wait_until(lambda: rejected in caplog.text)
+        assert sink._connection.is_connected
+    assert slow.done == [("siren", 0.1), ("siren", 0.8)]
+
+
+@needs_mosquitto
+def test_after_a_reload_only_the_new_connection_asks_for_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow, new = Slow(), Slow()
+    new.go_on.set()
+    may = {"may_change": ["sensitivity"]}
+    with running_broker(tmp_path) as broker, subscribed(broker) as subscriber:
+        with publishing(broker, commands=slow, **may) as sink:
+            subscriber.wait_for(ONLINE, "online")
+            subscriber.publish(SIREN_SET, "0.1")
+            assert slow.began.wait(10)
+            subscriber.publish(SIREN_SET, "0.2")
+            subscriber.publish(DOG_SET, "0.3")
+            subscriber.publish("sound-monitor/fence", "")
+            subscriber.wait_for("sound-monitor/fence", "")
+        subscriber.wait_for(ONLINE, "offline")
+        wait_until(lambda: not sink._connection.is_connected)
+        with publishing(broker, commands=new, **may):
+            subscriber.wait_for(ONLINE, "online")
+            subscriber.publish(SIREN_SET, "0.9")
+            wait_until(lambda: new.done)
+            slow.go_on.set()
+            sink._thread._thread.join(10)
+            assert subscriber.payloads(ONLINE) == ["online", "offline", "online"]
+    assert (slow.done, new.done) == ([("siren", 0.1)], [("siren", 0.9)])
+    assert "requests for 2 things came at the end and changed nothing" in caplog.text
+
+
+def test_however_many_requests_come_few_wait() -> None:
+    slow, rejected = Slow(), RejectedRequests()
+    slow.go_on.set()
+    requests = Requests(
+        ["sensitivity"], slow, [], list, FakeClock().utc, {"siren": 0.5, "dog_bark": 1}
+    )
+    waiting = WaitingRequests(requests, Topics("sound-monitor"))
+    for number in range(10_000):
+        waiting.add(Message(f"{number}{'x' * 60_000}", "1"))
+        waiting.add(Message((SIREN_SET, DOG_SET)[number % 2], f"{number / 1e4}"))
+    assert len(waiting) == 3
+    waiting.do_each(rejected, 0.0, lambda: False)
+    assert sorted(slow.done) == [("dog_bark", 0.9999), ("siren", 0.9998)]
+    assert [count for _, count, _ in rejected._newest.values()] == [9_999]
+    assert len(waiting) == 0
 
 
 @needs_mosquitto
@@ -135,7 +196,9 @@ def test_a_wrong_request_is_logged_at_once_and_then_counted_at_its_topic(
         wait_until(lambda: "siren/sensitivity/set changed nothing" in caplog.text)
         assert caplog.text.count("changed nothing") == 2
         subscriber.publish(topic.format("siren"), "8")
-        wait_until(lambda: sink._rejected._newest[SIREN_SET][1] == 1)
+        wait_until(
+            lambda: sink._rejected._newest[SIREN_SET.removesuffix("/set")][1] == 1
+        )
         clock.advance(60)
         wait_until(lambda: "(1 more in a minute here)" in caplog.text)
     assert "(499 more in a minute at topics that do not exist" in caplog.text
@@ -166,25 +229,21 @@ def test_the_first_is_logged_at_once_and_the_others_once_a_minute(
 
 @needs_mosquitto
 def test_a_request_that_came_just_before_the_end_is_done(tmp_path: Path) -> None:
-    done: list[str] = []
-    first, go_on = threading.Event(), threading.Event()
-
-    def do(name: str, arguments: Mapping[str, Any]) -> Document:
-        done.append(arguments["label"])
-        first.set()
-        assert go_on.wait(10)
-        return {}
-
-    topic = "sound-monitor/label/{}/sensitivity/set"
-    with running_broker(tmp_path) as broker, subscribed(broker) as subscriber:
-        with publishing(broker, may_change=["sensitivity"], commands=do) as sink:
-            subscriber.wait_for(ONLINE, "online")
-            subscriber.publish(topic.format("siren"), "0.7")
-            assert first.wait(10)
-            subscriber.publish(topic.format("dog_bark"), "0.7")
-            wait_until(lambda: sink._connection._received)
-        go_on.set()
-        wait_until(lambda: done == ["siren", "dog_bark"])
+    slow = Slow()
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker) as subscriber,
+        publishing(broker, may_change=["sensitivity"], commands=slow) as sink,
+    ):
+        subscriber.wait_for(ONLINE, "online")
+        subscriber.publish(SIREN_SET, "0.7")
+        assert slow.began.wait(10)
+        subscriber.publish(DOG_SET, "0.7")
+        subscriber.publish("sound-monitor/fence", "")
+        subscriber.wait_for("sound-monitor/fence", "")
+        sink._thread._stop.set()
+        slow.go_on.set()
+        wait_until(lambda: len(slow.done) == 2)
 
 
 @needs_mosquitto
