@@ -23,7 +23,7 @@ _ENCODE = ["ffmpeg", "-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i", TONE
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Answers `/live.FORMAT`, and the files of the folder."""
+    """Answers `/live.FORMAT`, `/to/URL` by a redirection, and files of the folder."""
 
     def __init__(self, *arguments: Any, login: str, **options: Any) -> None:
         self._login = login
@@ -34,6 +34,11 @@ class _Handler(SimpleHTTPRequestHandler):
         if self._login and self.headers["Authorization"] != wanted:
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="streams"')
+            self.end_headers()
+            return
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
             self.end_headers()
             return
         name, _, ending = self.path.partition(".")

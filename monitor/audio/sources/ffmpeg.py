@@ -178,6 +178,20 @@ _UNTRUSTED = re.compile(r"certificate( verify failed| failed verif|'s owner|: )"
 _NO_TLS = re.compile(
     r"no TLS at this port: (.+)|(wrong version number|unexpected TLS packet)"
 )
+_NO_TLS_OPTION = re.compile(r"Option (ca_file|tls_verify) not found")
+"""What ffmpeg says if a stream by https was redirected to one by http."""
+
+_UNUSED = "Unused options for"
+"""What it says of the same in a script, and goes on."""
+
+_OPENED = "Stream mapping"
+"""What it says once the stream is open, before the first samples."""
+
+REDIRECTED = (
+    "redirects to an address without encryption (http), which is not heard: have the "
+    "server keep to https, or write the address by http as input"
+)
+
 _BEFORE_REASON = re.compile(r"certificate verify failed: |error:\w+:SSL routines::")
 _NOT_FOUND = re.compile(r"404 (Stream )?Not Found")
 _UNREACHABLE = re.compile(
@@ -222,6 +236,17 @@ def without_secrets(lines: Sequence[str], secrets: Sequence[str]) -> list[str]:
     for secret in secrets:
         lines = [line.replace(secret, "***") for line in lines]
     return list(lines)
+
+
+def is_redirected(lines: Sequence[str]) -> bool | None:
+    """Whether a verified stream comes from an address by http; None: not known yet.
+
+    For a script; without one, ffmpeg ends by itself.
+    """
+    texts = [_text(line) for line in lines]
+    if any(text.startswith(_UNUSED) for text in texts):
+        return True
+    return False if any(text.startswith(_OPENED) for text in texts) else None
 
 
 def find_offer(lines: Sequence[str]) -> Offer:
@@ -285,6 +310,8 @@ def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fau
             f"has no TLS at this port ({found[1] or found[2]}): check the port, or "
             "write rtsp instead of rtsps, http instead of https"
         )
+    if _NO_TLS_OPTION.search(everything):
+        return Fault(REDIRECTED)
     if missing := _NOT_FOUND.search(everything):
         return Fault(f"has no stream at this path ({missing[0]})")
     is_silent = offer.is_known and offer.sound is None

@@ -5,18 +5,21 @@ import logging
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from monitor.audio.ring import Samples
 from monitor.audio.sources.command import CommandStream
 from monitor.audio.sources.ffmpeg import (
+    REDIRECTED,
     Ffmpeg,
     Offer,
     Request,
     find_fault,
     find_offer,
     invocation,
+    is_redirected,
     without_secrets,
 )
 from monitor.audio.sources.pcm import PcmFormat
@@ -37,6 +40,9 @@ _PLAYLIST_SECONDS = 20.0
 
 _WHOLE_SHARE = 0.9
 """So much of a recording is all of it: the durations of some formats are estimates."""
+
+_WORDS_SECONDS = 1.0
+"""Longest wait for what ffmpeg says before the samples that it has sent."""
 
 _VERSION_SECONDS = 10.0
 _NEWEST = 99
@@ -158,6 +164,7 @@ class NetworkStream(CommandStream):
         if samples is not None:
             self._seconds += samples.shape[1] / self.sample_rate
             if not self._delivered:
+                self._check_encryption()
                 self._delivered = True
                 self._source.delivers()
         return samples
@@ -167,6 +174,19 @@ class NetworkStream(CommandStream):
         super().close()
         if not self._delivered and self.offer.sound is not None:
             self._source.is_mute()
+
+    def _check_encryption(self) -> None:
+        """Raise an error if a verified stream was redirected to one by http."""
+        request = self._request
+        if request.is_rtsp or request.is_hls or not request.is_verified:
+            return
+        until = time.monotonic() + _WORDS_SECONDS
+        while (found := is_redirected(self._lines)) is None:
+            if time.monotonic() >= until:
+                return
+            time.sleep(0.01)  # the words come by another pipe than the samples
+        if found:
+            raise SourceError(f"{self._description} {REDIRECTED}")
 
     @property
     def _lines(self) -> list[str]:

@@ -133,6 +133,40 @@ def test_a_stream_without_a_login_is_verified_too(files: Files) -> None:
     assert heard.works
 
 
+@pytest.mark.parametrize("login", [True, False])
+def test_a_verified_stream_is_not_redirected_to_an_unencrypted_one(
+    login: bool, files: Files
+) -> None:
+    folder = Path(files.server).parent
+    words = f"admin:{PASSWORD}" if login else ""
+    settings = LOGIN if login else {}
+    password = PASSWORD if login else None
+    with (
+        streams(folder) as plain,
+        streams(folder, words, files.server) as url,
+        listening(
+            f"{url}/to/{plain}/live.wav",
+            password,
+            ca_file=files.authority,
+            **settings,
+        ) as reader,
+    ):
+        reader.wait_until(lambda: len(reader.sentences) > 1)
+        assert "redirects to an address without encryption" in reader.sentences[1]
+        assert reader.blocks == []
+    with (
+        streams(folder, "", files.server) as other,
+        streams(folder, words, files.server) as url,
+        listening(
+            f"{url}/to/{other}/live.wav",
+            password,
+            ca_file=files.authority,
+            **settings,
+        ) as reader,
+    ):
+        wait_for_tone(reader, 0.5)
+
+
 def test_a_camera_without_encryption_is_no_trusted_one(files: Files) -> None:
     with camera() as it, listening(it.url.replace("rtsp:", "rtsps:")) as reader:
         reader.wait_until(lambda: len(reader.sentences) > 1)
