@@ -10,6 +10,7 @@ from pathlib import Path
 import nats
 import nkeys
 import pytest
+from nats.js.api import StreamConfig
 
 from monitor.config.publish import FleetBroker
 from monitor.errors import ConfigError
@@ -43,6 +44,12 @@ PUBLIC_KEY = nkeys.from_seed(SEED).public_key.decode()
 def broker(tmp_path: Path) -> Iterator[NatsServer]:
     with running_nats(tmp_path) as broker:
         yield broker
+
+
+async def create_stream(client: nats.NATS) -> None:
+    """Create the stream as an earlier version did, which anybody could purge."""
+    subjects = [f"{PREFIX}.*.records"]
+    await client.jetstream().add_stream(StreamConfig(PREFIX, subjects=subjects))
 
 
 def publish(broker: NatsServer, *scripts: Script, leave_out: int = 0) -> None:
@@ -182,6 +189,55 @@ def test_nkeys_and_permissions_of_the_documentation_keep_monitors_apart(
         wait_until(lambda: received(server) == "{[1,9)}")
         time.sleep(1)
     assert all_stored(server, "garden") == []
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_no_acknowledgment_of_a_record_purges_the_stream(
+    server: Postgres, tmp_path: Path, is_there: bool
+) -> None:
+    # The server publishes acknowledgments wherever the sender of a record says.
+    targets = [
+        *(f"$JS.API.STREAM.{it}.{PREFIX}" for it in ("PURGE", "DELETE", "MSG.DELETE")),
+        *(f"$JS.API.STREAM.{it}.{PREFIX}" for it in ("UPDATE", "CREATE")),
+        f"$JS.API.CONSUMER.DELETE.{PREFIX}.collect",
+        f"{PREFIX}.garden.records",
+    ]
+    users = (
+        "authorization { users: [ { user: c, password: c }, { user: y, password: y, "
+        f'permissions: {{ publish: "{PREFIX}.y.records" }} }} ] }}'
+    )
+
+    async def attack() -> tuple[int, int]:
+        monitor = await nats.connect(broker.url, user="y", password="y")
+        for target in targets:
+            await monitor.publish(f"{PREFIX}.y.records", b"x", reply=target)
+        await monitor.flush()
+        await asyncio.sleep(0.5)
+        await monitor.close()
+        client = await nats.connect(broker.url, user="c", password="c")
+        state = (await client.jetstream().stream_info(PREFIX)).state
+        await client.close()
+        return state.messages, state.consumer_count
+
+    async def prepare() -> None:
+        client = await nats.connect(broker.url, user="c", password="c")
+        await create_stream(client)
+        await client.close()
+
+    (place := tmp_path / "password").write_text("c\n")
+    with running_nats(tmp_path, users) as broker:
+        if is_there:
+            asyncio.run(prepare())
+        with collecting(server, broker.url, username="c", password=f"file:{place}"):
+            pass
+        # The last one came as a record of a monitor that is not its sender.
+        assert asyncio.run(attack()) == (len(targets) + 1, 1)
+        with collecting(server, broker.url, username="c", password=f"file:{place}"):
+            wait_until(lambda: len(refused(server)) == 2)
+    assert refused(server) == {
+        ("y", "not-json"): len(targets),
+        ("garden", "envelope"): 1,
+    }
 
 
 def test_a_collector_signs_in_with_an_nkey(server: Postgres, tmp_path: Path) -> None:

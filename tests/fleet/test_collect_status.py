@@ -83,6 +83,39 @@ def test_what_a_monitor_missed_counts_against_the_fleet(
     assert monitor["listened_24h"] == pytest.approx(1 - lost, abs=1e-3)
 
 
+@pytest.mark.parametrize("days", [3, 4, 30])
+def test_a_gap_counts_however_long_ago_it_began(
+    server: Postgres, database: FleetDatabase, days: int
+) -> None:
+    script = Script()
+    script.add("digest", uptime_seconds=60 * 86_400.0)
+    gap = (now() - timedelta(days=days), now() - timedelta(hours=6))
+    start, end = (f"{it:%FT%T}.000Z" for it in gap)
+    script.add("gap", start=start, end=end)
+    database.write(script.arrivals())
+    database.connection().execute(
+        "UPDATE monitors SET since = now() - interval '40 days'"
+    )
+    (monitor,) = read_status(server.url)["monitors"]
+    assert monitor["listened_24h"] == pytest.approx(1 / 4, abs=1e-3)
+
+
+def test_a_time_that_only_python_reads_harms_no_view(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    for name, text in (
+        ("attic", "2026-W48-1T00:00:00+00:00"),
+        ("barn", "2026-W48-1T00:00:00Z"),
+        ("cellar", "2026-11-30T21:00:00,5Z"),
+    ):
+        script = Script(name)
+        trouble = {"source": "street", "kind": "deaf", "since": text}
+        script.add("digest", health=[trouble])
+        database.write(script.arrivals())
+    monitors = read_status(server.url)["monitors"]
+    assert [it["refused"] for it in monitors] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("ahead", "sentence"),
     [

@@ -1,12 +1,22 @@
 """Requests for missing numbers: few ranges, of which each is worth its bytes."""
 
-from monitor.fleet.collect.missing import Wanted
+import time
+from datetime import timedelta
+
+import pytest
+
+from monitor.fleet.collect.database import Arrival, FleetDatabase
+from monitor.fleet.collect.missing import MOST_STREAMS, Wanted, look_for_missing
+from monitor.fleet.collect.status import read_status
 from monitor.sinks.publish.record import (
     MOST_RANGES,
     MOST_SEQUENCES,
     decode_wanted,
+    encode_message,
     encode_wanted,
 )
+from tests.support.fleet import Script, now
+from tests.support.postgres import Postgres, needs_postgres
 
 
 def test_near_holes_become_one_range() -> None:
@@ -32,3 +42,47 @@ def test_a_hole_that_is_too_far_waits_for_the_next_request() -> None:
     assert wanted.add(1000 * MOST_RANGES - 990, 1000 * MOST_RANGES - 990)
     payload = encode_wanted("f" * 32, wanted.ranges)
     assert decode_wanted(payload) == ("f" * 32, wanted.ranges)
+
+
+def scattered(monitor: str, epoch: int, holes: int) -> list[Arrival]:
+    """Every twentieth record of a stream, so that there are holes between."""
+    epoch_text, at = f"{epoch:08x}", now()
+    return [
+        Arrival(
+            monitor,
+            encode_message(monitor, epoch_text, 20 * number, "smell", {}, at),
+            at,
+        )
+        for number in range(1, holes + 1)
+    ]
+
+
+@pytest.mark.fleet
+@needs_postgres
+def test_the_holes_of_one_monitor_delay_no_other(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    yard = Script("yard")
+    yard.add_many(9)
+    yard_arrivals = [yard.arrival(number) for number in (1, 2, 9)]
+    database.write(yard_arrivals)
+
+    def look() -> tuple[float, list[Wanted]]:
+        began = time.perf_counter()
+        found = look_for_missing(database.connection(), timedelta(0))
+        return time.perf_counter() - began, found
+
+    alone, _ = look()
+    for epoch in range(MOST_STREAMS + 10):
+        database.write(scattered("attic", epoch, 500))
+    look()  # the holes are new
+    later, again = look()
+    status = read_status(server.url)
+    found = {it["monitor"]: it for it in status["monitors"]}
+    assert found["attic"]["missing"] == MOST_STREAMS * 500 * 19
+    assert found["yard"]["missing"] == 6
+    with server.connect() as connection:
+        count = "SELECT count(*), max(asked) FROM missing"
+        assert connection.execute(count).fetchone() == (MOST_STREAMS + 1, 1)
+    assert later < 20 * alone + 0.5
+    assert len(again) == 1  # one request a monitor, and that of the yard waits

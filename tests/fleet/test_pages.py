@@ -109,6 +109,14 @@ def test_events_of_all_monitors_are_chosen_by_label_monitor_site_and_score(
     assert every.count("61.5 dB(A)") == 4
     chosen = page(client, "/events?label=siren&monitor=yard&site=north&min_score=0.5")
     assert chosen.count(" 0.91 ") == 1
+    for query, scores in (
+        ("label=siren", [1, 0]),
+        ("monitor=gate", [1, 0]),
+        ("site=north", [2, 1]),
+        ("min_score=0.5", [3, 0]),
+    ):
+        found = page(client, f"/events?{query}")
+        assert [found.count(f" {it} ") for it in ("0.91", "0.40")] == scores, query
     assert "No event" in page(client, "/events?monitor=nobody")
     assert "No event" in page(client, "/events?until=2020-01-01T00:00")
 
@@ -192,6 +200,14 @@ def test_a_wrong_place_in_the_list_is_said(
     fill(yard())
     said = page(client, f"/events?before={value}", 400)
     assert "no place in the list" in said
+
+
+def test_a_list_may_begin_at_the_last_moment_there_is(
+    fill: Fill, client: WebClient
+) -> None:
+    fill(yard())
+    last = "9999-12-31T23:59:59.999999%2B00:00 a b"
+    assert "0.91" in page(client, f"/events?before={last}")
 
 
 def test_what_was_chosen_stays_where_something_else_is_wrong(

@@ -13,6 +13,12 @@ from monitor.sinks.publish.record import MOST_RANGES, MOST_SEQUENCES
 MOST_ASKED = 6
 """Times that a monitor is asked in vain before a hole is given up."""
 
+MOST_STREAMS = 50
+"""Databases of a monitor that are known, of which it has one at a time."""
+
+MOST_HOLES = 20
+"""Holes of a stream that are asked for one by one; more are one."""
+
 NEAR = 16
 """Holes with no more between them are one range of a request."""
 
@@ -22,11 +28,51 @@ _ALONE = """
 SELECT pg_try_advisory_xact_lock(hashtext('sound-monitor fleet missing'))
 """
 
+# Far more databases than any monitor loses: the oldest ones count as never seen.
+_TOO_MANY = """
+DELETE FROM streams WHERE id IN (
+    SELECT id FROM (
+        SELECT id, row_number() OVER
+            (PARTITION BY monitor ORDER BY heard DESC NULLS LAST, id DESC) AS place
+        FROM streams
+    ) AS placed WHERE place > %(streams)s
+)
+"""
+
+# Many holes of a stream count as one, from the first to the last.
+_JOINED = """
+WITH many AS (
+    SELECT stream, min(first) AS first, max(last) AS last, max(asked) AS asked,
+        max(asked_at) AS asked_at, max(given_up) AS given_up,
+        bool_and(missing.given_up IS NOT NULL) AS is_given_up
+    FROM missing WHERE filled IS NULL GROUP BY stream HAVING count(*) > %(holes)s
+), others AS (
+    DELETE FROM missing USING many
+    WHERE missing.stream = many.stream AND missing.first > many.first
+        AND filled IS NULL
+)
+UPDATE missing SET last = many.last, asked = many.asked, asked_at = many.asked_at,
+    given_up = CASE WHEN is_given_up THEN many.given_up END
+FROM many WHERE missing.stream = many.stream AND missing.first = many.first
+"""
+
+_COUNTED = """
+UPDATE missing SET amount = counted.amount
+FROM (
+    SELECT stream, first, (
+        SELECT coalesce(sum(upper(each) - lower(each)), 0) FROM unnest(
+            int8multirange(int8range(first, last, '[]')) - received) AS each
+    ) AS amount
+    FROM missing JOIN streams ON streams.id = stream WHERE filled IS NULL
+) AS counted
+WHERE missing.stream = counted.stream AND missing.first = counted.first
+    AND missing.amount <> counted.amount
+"""
+
 # Several collectors write records out of order: most holes close by themselves.
 _CLOSED = """
 WITH closed AS (
-    SELECT stream, first, asked FROM missing JOIN streams ON streams.id = stream
-    WHERE filled IS NULL AND received @> int8range(first, last, '[]')
+    SELECT stream, first, asked FROM missing WHERE filled IS NULL AND amount = 0
 ), forgotten AS (
     DELETE FROM missing USING closed
     WHERE missing.stream = closed.stream AND missing.first = closed.first
@@ -60,7 +106,7 @@ WHERE streams.id = stream AND filled IS NULL AND given_up IS NULL
     AND (asked >= %(most)s OR asked >= 2 AND EXISTS (
         SELECT FROM streams AS next WHERE next.monitor = streams.monitor
             AND next.previous = streams.epoch))
-RETURNING monitor, last - first + 1
+RETURNING monitor, amount
 """
 
 _DUE = """
@@ -76,7 +122,7 @@ WHERE filled IS NULL AND given_up IS NULL
         -- It answers one request every ten seconds.
         SELECT FROM missing AS other WHERE other.stream = missing.stream
             AND other.filled IS NULL AND other.asked_at > now() - %(after)s / 2)
-ORDER BY stream, first LIMIT 10000
+ORDER BY stream, first
 """
 
 _ASKED = """
@@ -119,19 +165,31 @@ def look_for_missing(connection: psycopg.Connection, after: timedelta) -> list[W
         after: Age of a hole for which its monitor is asked, and the pause after the
             first time; it doubles with each.
     """
-    values = {"after": after, "most": MOST_ASKED}
+    values = {
+        "after": after,
+        "most": MOST_ASKED,
+        "streams": MOST_STREAMS,
+        "holes": MOST_HOLES,
+    }
     with connection.transaction():
         (is_alone,) = connection.execute(_ALONE).fetchone() or (False,)
         if not is_alone:
             return []
-        connection.execute(_CLOSED)
+        connection.execute(_TOO_MANY, values)
         connection.execute(_NEW)
+        connection.execute(_JOINED, values)
+        connection.execute(_COUNTED)
+        connection.execute(_CLOSED)
         _tell(connection.execute(_GIVEN_UP, values).fetchall())
-        wanted: dict[int, Wanted] = {}
+        wanted: dict[str, Wanted] = {}
         asked: list[tuple[int, int, int]] = []
         for stream, first, monitor, epoch, rest in connection.execute(_DUE, values):
-            request = wanted.setdefault(stream, Wanted(monitor, epoch))
-            if all(request.add(each.lower, each.upper - 1) for each in rest):
+            # It answers one request at a time.
+            request = wanted.setdefault(monitor, Wanted(monitor, epoch))
+            if request.epoch != epoch:
+                continue
+            fitting = [request.add(each.lower, each.upper - 1) for each in rest]
+            if fitting and fitting[0]:
                 amount = sum(each.upper - each.lower for each in rest)
                 asked.append((stream, first, amount))
         if asked:

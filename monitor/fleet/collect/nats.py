@@ -150,9 +150,14 @@ class NatsTransport:
         prefix = self._broker.prefix
         records = f"{prefix}.*.records"
         try:
-            await jetstream.stream_info(prefix)
+            config = (await jetstream.stream_info(prefix)).config
         except NotFoundError:
             await _create_stream(jetstream, prefix, records)
+        else:
+            if not (config.deny_purge and config.deny_delete):
+                await jetstream.update_stream(
+                    config.evolve(deny_purge=True, deny_delete=True)
+                )
         return await jetstream.pull_subscribe(
             records,
             durable=DURABLE,
@@ -191,6 +196,10 @@ async def _create_stream(jetstream: JetStreamContext, name: str, subject: str) -
                 max_bytes=STREAM_BYTES,
                 discard=DiscardPolicy.NEW,
                 duplicate_window=REPEATED_SECONDS,
+                # The acknowledgment of a record goes to whatever subject its sender
+                # names: to one of the server's API, it would purge the stream.
+                deny_purge=True,
+                deny_delete=True,
             )
         )
     except APIError as error:

@@ -119,6 +119,9 @@ CREATE INDEX ON {name} USING brin (stored);
 """
 
 
+# A gap has any length: a machine that was asleep has one.
+_BY_END = "CREATE INDEX ON gaps (monitor, ended);"
+
 _FIRST = """
 CREATE TABLE monitors (
     monitor text PRIMARY KEY,
@@ -186,6 +189,7 @@ CREATE TABLE missing (
     asked integer NOT NULL DEFAULT 0,  -- times that the monitor was asked in vain
     rest bigint,                       -- how many were missing then
     asked_at timestamptz,
+    amount bigint NOT NULL DEFAULT 0,  -- how many are missing now
     filled timestamptz,
     given_up timestamptz,              -- a gap of the fleet, unless it is filled yet
     PRIMARY KEY (stream, first)
@@ -218,7 +222,7 @@ CREATE TABLE raw (
 );
 """
 
-MIGRATIONS = (_FIRST + "".join(map(_table, PARTITIONED)) + VIEWS,)
+MIGRATIONS = (_FIRST + "".join(map(_table, PARTITIONED)) + _BY_END + VIEWS,)
 """The script at index n brings a database from version n to n + 1."""
 
 

@@ -73,7 +73,8 @@ LEFT JOIN LATERAL (
             - lower(tstzrange(gaps.started, gaps.ended) * range)))
             ::double precision AS seconds
         FROM gaps
-        WHERE gaps.monitor = m.monitor AND gaps.at > now() - interval '2 days'
+        WHERE gaps.monitor = m.monitor AND gaps.at > now() - interval '32 days'
+            AND gaps.ended > lower(range)
             AND gaps.started < gaps.ended
             AND tstzrange(gaps.started, gaps.ended) && range
         UNION ALL
@@ -89,11 +90,6 @@ LEFT JOIN (
         sum(amount) FILTER (WHERE hole.given_up IS NULL)::bigint AS missing,
         sum(amount) FILTER (WHERE hole.given_up IS NOT NULL)::bigint AS given_up
     FROM streams JOIN missing AS hole ON hole.stream = streams.id
-    CROSS JOIN LATERAL (
-        SELECT sum(upper(each) - lower(each)) AS amount FROM unnest(
-            int8multirange(int8range(hole.first, hole.last, '[]')) - streams.received
-        ) AS each
-    ) AS rest
     WHERE hole.filled IS NULL GROUP BY streams.monitor
 ) AS hole ON hole.monitor = m.monitor;
 """

@@ -13,9 +13,10 @@ database was set aside: its id tells.
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -35,6 +36,10 @@ MOST_RANGES, MOST_SEQUENCES = 20, 10_000
 
 _MOST = 2**63 - 1  # what databases take
 _AHEAD, _WRONG_TIME = timedelta(days=1), "wrong_time"
+
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
+)
 
 Reason = Literal[
     "too-large",
@@ -60,14 +65,15 @@ class RecordError(SoundMonitorError):
 
 def _time(value: object) -> datetime:
     try:
-        moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
-        if moment.utcoffset() != timedelta(0):
+        # One form: Python takes more of ISO 8601 than databases do.
+        if not isinstance(value, str) or _TIME.fullmatch(value) is None:
             raise ValueError
-    except (TypeError, ValueError):
+        moment = datetime.fromisoformat(value)
+    except ValueError:
         raise ValueError("is no time in UTC, as 2026-11-30T21:00:00.123Z") from None
     if not is_plausible(moment):
         raise PydanticCustomError(_WRONG_TIME, "is not between 2000 and 2100")
-    return moment.astimezone(UTC)
+    return moment
 
 
 def _base64(text: str) -> str:

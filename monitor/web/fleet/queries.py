@@ -79,7 +79,7 @@ LEFT JOIN LATERAL (
         least(ended, %(until)s) - greatest(started, %(since)s))))::double precision
         AS seconds
     FROM gaps
-    WHERE at >= %(since)s - interval '1 day' AND at < %(until)s
+    WHERE at >= %(since)s - interval '32 days' AND at < %(until)s
         AND ended > %(since)s AND monitor = monitors.monitor
 ) AS lost ON true
 WHERE (%(monitor)s = '' OR monitors.monitor = %(monitor)s)
@@ -145,7 +145,7 @@ class FleetReader:
         """
         since, until = filters.since or EARLIEST, filters.until or LATEST
         if before is not None:  # so that later days are not looked at
-            until = min(until, before[0] + timedelta(microseconds=1))
+            until = min(until, min(before[0], LATEST) + timedelta(microseconds=1))
         values = {
             "label": filters.label,
             "monitor": filters.monitor,

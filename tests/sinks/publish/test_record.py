@@ -99,6 +99,20 @@ def test_newer_forms_and_unknown_types_are_taken_unread() -> None:
         (_event(start="9999-12-31T23:59:59.999Z"), "wrong-time"),
         (_event(start="2026-11-30T20:59:00.000"), "wrong-value"),
         (_event(start=17), "wrong-value"),
+        *(
+            (_event(start=text), "wrong-value")
+            for text in (
+                "2026-W48-1T00:00:00Z",
+                "2026-11-30T20:59:00,5Z",
+                "20261130T205900Z",
+                "2026-11-30T20:59Z",
+                "2026-11-30 20:59:00Z",
+                "2026-11-30T20:59:00+00:00",
+                "2026-11-30T20:59:00.000Z\n",
+                "2026-11-31T20:59:00.000Z",
+                "2026-11-30T24:00:01.000Z",
+            )
+        ),
         (_event(label="x" * 201), "wrong-value"),
         (_event(peak_score=1.5), "wrong-value"),
         (_event(start_sample=2**63), "wrong-value"),
