@@ -70,14 +70,21 @@ class SourceError(SoundMonitorError):
     """A source cannot be opened, or broke while it was read; opening again may help.
 
     Not before `retry_seconds`, in which nothing will have changed.  `is_end` is true
-    if the other side has ended a stream that had worked.
+    if the other side has ended a stream that had worked, `is_stall` if it is there and
+    delivers nothing.
     """
 
     def __init__(
-        self, sentence: str, retry_seconds: float = 0.0, *, is_end: bool = False
+        self,
+        sentence: str,
+        retry_seconds: float = 0.0,
+        *,
+        is_end: bool = False,
+        is_stall: bool = False,
     ) -> None:
         super().__init__(sentence)
-        self.retry_seconds, self.is_end = retry_seconds, is_end
+        self.retry_seconds = retry_seconds
+        self.is_end, self.is_stall = is_end, is_stall
 
 
 class EndOfSourceError(SoundMonitorError):

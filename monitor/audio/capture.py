@@ -42,10 +42,6 @@ _HEALTHY_SECONDS = 60.0
 """Time of delivery after which failures are logged again."""
 
 
-class _StalledError(SourceError):
-    """A source is open, but delivers nothing."""
-
-
 class Capture:
     """Moves samples from a source to its timeline until the source has ended.
 
@@ -194,7 +190,8 @@ class Capture:
         limit = self._source.opening_seconds if opening else self._stall_seconds
         if self._is_live and now - delivered >= limit:
             # Without a number: it is the same fault when the source is open anew.
-            raise _StalledError(f"{self._source.description} delivered nothing")
+            sentence = f"{self._source.description} delivered nothing"
+            raise SourceError(sentence, is_stall=True)
 
     def _is_too_fast(self) -> bool:
         """Return True if a live source is so far ahead of time that it cannot be live.
@@ -280,9 +277,12 @@ class Capture:
 
     def _reason_of(self, error: Exception) -> GapReason:
         """Return the reason of the loss until the source cannot be opened again."""
+        is_stall = isinstance(error, SourceError) and error.is_stall
+        if is_stall and self._lost_for == "stalled":
+            return "stalled"  # still
         if self._retries.delivering_since is None:
             return "unplugged"
-        return "stalled" if isinstance(error, _StalledError) else "ended"
+        return "stalled" if is_stall else "ended"
 
     def _count_lost(self, until: float, reason: GapReason) -> None:
         """Lose the samples that should have come since the timeline's end."""

@@ -108,7 +108,8 @@ def _listen(stream: SourceStream, opening_seconds: float) -> str:
     energy = 0.0
     while (now := time.monotonic()) - (first or now) < _SECONDS:
         if first is None and now - began > opening_seconds:
-            raise _NothingError(f"delivers nothing in {opening_seconds:.0f} s")
+            hint = "; raw PCM? set sample_rate" if _may_be_raw(stream) else ""
+            raise _NothingError(f"delivers nothing in {opening_seconds:.0f} s{hint}")
         try:
             block = stream.read(_READ_SECONDS)
         except SourceError as error:
@@ -135,9 +136,18 @@ def _listen(stream: SourceStream, opening_seconds: float) -> str:
     return f"{_offer(stream)}{', '.join(facts)}{ending}"
 
 
+def _may_be_raw(stream: SourceStream) -> bool:
+    return (
+        isinstance(stream, NetworkStream)
+        and not stream.is_described
+        and not stream.offer.is_known
+    )
+
+
 def _offer(stream: SourceStream) -> str:
     if not isinstance(stream, NetworkStream):
         return ""
     offer = stream.offer
     picture = f", and a picture ({offer.picture})" if offer.picture else ""
-    return f"offers {offer.sound}{picture}; "
+    length = f", a recording of {offer.seconds:.0f} s" if offer.seconds else ""
+    return f"offers {offer.sound}{picture}{length}; "

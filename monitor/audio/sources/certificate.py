@@ -11,6 +11,7 @@ The file runs on its own and needs only the standard library, because it has to 
 quickly.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -69,6 +70,18 @@ def verify(host: str, port: int, ca_file: str | None) -> None:
             raise
 
 
+def _names(host: str, port: int, ca_file: str | None) -> str:
+    """Return the names of the certificate at `host`, whose authority is trusted."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.check_hostname = False
+    with (
+        socket.create_connection((host, port), _SECONDS) as connection,
+        context.wrap_socket(connection, server_hostname=host) as secure,
+    ):
+        known = (secure.getpeercert() or {}).get("subjectAltName", ())
+        return ", ".join(name[1] for name in known)
+
+
 def _certificate(context: ssl.SSLContext, host: str, port: int) -> bytes | None:
     with (
         socket.create_connection((host, port), _SECONDS) as connection,
@@ -81,7 +94,11 @@ def _main(host: str, port: str, ca_file: str, *argv: str) -> None:
     try:
         verify(host, int(port), ca_file or None)
     except ssl.SSLCertVerificationError as error:
-        sys.exit(f"[error] certificate verify failed: {error.verify_message}")
+        reason = error.verify_message.rstrip(".")
+        if "mismatch" in reason:
+            with contextlib.suppress(OSError):
+                reason += f"; its names: {_names(host, int(port), ca_file or None)}"
+        sys.exit(f"[error] certificate verify failed: {reason}")
     except ssl.SSLError as error:
         what = "no TLS at this port" if error.reason in _NO_TLS else "TLS failed"
         reason = str(error.reason).lower().replace("_", " ")

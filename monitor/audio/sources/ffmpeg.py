@@ -193,6 +193,11 @@ REDIRECTED = (
 )
 
 _BEFORE_REASON = re.compile(r"certificate verify failed: |error:\w+:SSL routines::")
+_PLACE = re.compile(r"(pipe:0|[a-z]+://\S+): ")
+_FOREIGN = re.compile(
+    r"Invalid data found when processing input|Connection reset by peer|"
+    r"400 Bad Request|Stream ends prematurely"
+)
 _NOT_FOUND = re.compile(r"404 (Stream )?Not Found")
 _UNREACHABLE = re.compile(
     r"Connection refused|Connection timed out|Operation timed out|No route to host|"
@@ -229,6 +234,9 @@ class Fault:
     retry_seconds: float = 0.0
     is_end: bool = False
     """Whether ffmpeg has found none: the stream has ended."""
+
+    is_stall: bool = False
+    """Whether the other machine is there, and answers nothing."""
 
 
 def without_secrets(lines: Sequence[str], secrets: Sequence[str]) -> list[str]:
@@ -279,15 +287,22 @@ def find_offer(lines: Sequence[str]) -> Offer:
     )
 
 
-def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fault:
+def find_fault(
+    lines: Sequence[str], request: Request, *, delivered: bool, seconds: float = 0.0
+) -> Fault:
     """Return the reason of an end, from the lines of ffmpeg's standard error.
 
-    `delivered` is whether samples had come before it, `has_login` whether a user name
-    or a password was sent.
+    `delivered` is whether samples had come before it, `seconds` the time since the
+    stream was asked for.
     """
+    has_login = bool(request.secrets)
     levels = [found for line in lines if (found := _LINE.fullmatch(line))]
     errors = [found["text"] for found in levels if found["level"] in ("error", "fatal")]
-    errors = [text for text in errors if not text.startswith("Impossible to open")]
+    errors = [
+        _PLACE.sub("", text)
+        for text in errors
+        if not text.startswith("Impossible to open")
+    ]
     everything = " ".join(errors)
     offer = find_offer(lines)
     if refusal := _REFUSED.search(everything):
@@ -300,11 +315,7 @@ def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fau
             REFUSED_SECONDS,
         )
     for text in filter(_UNTRUSTED.search, errors):
-        detail = _BEFORE_REASON.sub("", text).rstrip(".")
-        return Fault(
-            f"has no certificate that is trusted ({detail}): set ca_file to its "
-            "certificate or that of its authority, or verify_certificate: false"
-        )
+        return Fault(_untrusted(_BEFORE_REASON.sub("", text).rstrip("."), request))
     if found := next(filter(None, map(_NO_TLS.search, errors)), None):
         return Fault(
             f"has no TLS at this port ({found[1] or found[2]}): check the port, or "
@@ -320,10 +331,38 @@ def find_fault(lines: Sequence[str], *, delivered: bool, has_login: bool) -> Fau
         return Fault(f"offers no sound{picture}: switch it on at the camera")
     if not delivered and (reason := _UNREACHABLE.search(everything)):
         return Fault(f"cannot be reached: {reason[0]}")
+    if not delivered and not offer.is_known and (no := _FOREIGN.search(everything)):
+        if request.is_rtsp and seconds >= TIMEOUT_SECONDS:
+            return Fault("delivered nothing", is_stall=True)
+        return Fault(_foreign(no[0], request))
     if not errors:
         return Fault("closed the connection", is_end=True)
     verb = "broke off" if delivered else "cannot be read"
     return Fault(f"{verb}: {errors[-1] if delivered else errors[0]}")
+
+
+def _untrusted(detail: str, request: Request) -> str:
+    """Say why a certificate is not trusted, and what may help."""
+    if "match" in detail:  # a name: the authority is known
+        advice = "write one of the certificate's names in the URL"
+    elif request.ca_file:
+        detail += f"; it is not the one in {request.ca_file}"
+        advice = "put its certificate or that of its authority there"
+    else:
+        advice = "set ca_file to its certificate or that of its authority"
+    return (
+        f"has no certificate that is trusted ({detail}): {advice}, or "
+        "verify_certificate: false"
+    )
+
+
+def _foreign(reason: str, request: Request) -> str:
+    """Say that an answer is not of the scheme of the URL, and which one may be."""
+    scheme, other = ("rtsp", "rtsps") if request.is_rtsp else ("http", "https")
+    tls = "" if request.is_encrypted else f", or write {other} instead of {scheme}"
+    if request.is_rtsp or not reason.startswith(("Invalid", "Stream")):
+        return f"does not answer by {scheme} ({reason}): check the port{tls}"
+    return f"is no sound that ffmpeg knows, perhaps a web page ({reason})"
 
 
 def _text(line: str) -> str:

@@ -53,6 +53,13 @@ _BEFORE_HEADER = PcmFormat(44_100, 1, "s16le")
 """Stands for the format until ffmpeg has written its header."""
 
 
+_NOT_RAW = re.compile(
+    rb"RIFF|OggS|fLaC|ID3|<!DOCT|<!doct|<html|<HTML|\xff[\xf2\xf3\xfa\xfb][\x10-\xef]"
+)
+_KINDS = {b"R": "WAV", b"O": "Ogg", b"f": "FLAC", b"<": "a web page"}
+"""What a stream is, by its first byte; else it is MP3."""
+
+
 class Network:
     """A camera or a stream server, reachable or not."""
 
@@ -151,12 +158,18 @@ class NetworkStream(CommandStream):
         self._request = request
         self._source = source
         self._delivered = False
+        self._began = time.monotonic()
         self._seconds = 0.0
 
     @property
     def offer(self) -> Offer:
         """What the stream offers, as far as it is known."""
         return find_offer(self._lines)
+
+    @property
+    def is_described(self) -> bool:
+        """Whether the format is known, by the protocol or the configuration."""
+        return self._request.is_rtsp or self._request.raw is not None
 
     def read(self, timeout_seconds: float) -> Samples | None:
         """Wait for samples; see `CommandStream`."""
@@ -165,9 +178,21 @@ class NetworkStream(CommandStream):
             self._seconds += samples.shape[1] / self.sample_rate
             if not self._delivered:
                 self._check_encryption()
+                self._check_raw(samples)
                 self._delivered = True
                 self._source.delivers()
         return samples
+
+    def _check_raw(self, samples: Samples) -> None:
+        """Raise if what is to be heard as raw samples begins as something else."""
+        raw = self._request.raw
+        if raw is None or raw.encoding != "s16le":
+            return
+        head = (samples.T[:8] * 32768.0).astype("<i2").tobytes()
+        if found := _NOT_RAW.match(head):
+            kind = _KINDS.get(found[0][:1], "MP3")
+            advice = "" if kind == "a web page" else "; remove sample_rate"
+            raise SourceError(f"{self._description} is {kind}, no raw samples{advice}")
 
     def close(self) -> None:
         """End ffmpeg."""
@@ -198,8 +223,9 @@ class NetworkStream(CommandStream):
             return SourceError(f"{self._description}: ffmpeg {ending.split(':')[0]}")
         fault = find_fault(
             self._lines,
+            self._request,
             delivered=self._delivered,
-            has_login=bool(self._request.secrets),
+            seconds=time.monotonic() - self._began,
         )
         sentence, seconds = fault.sentence, self.offer.seconds
         is_end = fault.is_end and self._delivered and not self._request.is_rtsp
@@ -209,7 +235,9 @@ class NetworkStream(CommandStream):
                 "again from the start each time"
             )
         sentence = f"{self._description} {sentence}"
-        return SourceError(sentence, fault.retry_seconds, is_end=is_end)
+        return SourceError(
+            sentence, fault.retry_seconds, is_end=is_end, is_stall=fault.is_stall
+        )
 
 
 @functools.cache

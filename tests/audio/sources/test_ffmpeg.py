@@ -3,6 +3,7 @@
 import pytest
 
 from monitor.audio.sources.ffmpeg import (
+    Fault,
     Ffmpeg,
     Request,
     find_fault,
@@ -168,6 +169,7 @@ def test_the_duration_of_a_recording(line: str, seconds: float | None) -> None:
     assert find_offer([line]).seconds == seconds
 
 
+INVALID = "Invalid data found when processing input"
 TCP = "[tcp @ 0x5678c] [verbose] Starting connection attempt to 10.0.0.9 port 554"
 
 
@@ -213,20 +215,44 @@ TCP = "[tcp @ 0x5678c] [verbose] Starting connection attempt to 10.0.0.9 port 55
         (
             [*OPENED, "[error] rtsp://h/live: Connection timed out"],
             True,
-            "broke off: rtsp://h/live: Connection timed out",
+            "broke off: Connection timed out",
         ),
+        ([f"[error] pipe:0: {INVALID}"], False, f"rtsp ({INVALID}): check the port, "),
     ],
 )
 def test_the_reason_of_an_end(lines: list[str], delivered: bool, sentence: str) -> None:
-    fault = find_fault(lines, delivered=delivered, has_login=False)
+    fault = find_fault(lines, Request(CAMERA), delivered=delivered, seconds=1.0)
     assert sentence in fault.sentence
     assert fault.retry_seconds == 0
 
 
 def test_a_refused_login_waits() -> None:
     lines = ["[rtsp @ 0x1] [error] method DESCRIBE failed: 401 Unauthorized"]
-    fault = find_fault(lines, delivered=False, has_login=True)
+    fault = find_fault(lines, SECRET, delivered=False)
     assert fault.retry_seconds == 60
+
+
+def test_a_camera_that_hangs_has_delivered_nothing() -> None:
+    fault = find_fault([f"[error] {INVALID}"], SECRET, delivered=False, seconds=8.1)
+    assert fault == Fault("delivered nothing", is_stall=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "line", "sentence"),
+    [
+        ("rtsp://h/", INVALID, "or write rtsps instead of rtsp"),
+        ("rtsps://h/", INVALID, "does not answer by rtsp ("),
+        ("http://h/", "http://h/: Connection reset by peer", "write https instead of"),
+        ("http://h/", "Server returned 400 Bad Request", "write https instead of http"),
+        ("https://h/", "x: Connection reset by peer", "(Connection reset by peer): c"),
+        ("http://h/", "Stream ends prematurely at 9", "knows, perhaps a web page ("),
+        ("http://h/", INVALID, "is no sound that ffmpeg knows, perhaps a web page"),
+    ],
+)
+def test_an_answer_of_another_scheme(url: str, line: str, sentence: str) -> None:
+    fault = find_fault([f"[error] {line}"], Request(url), delivered=False)
+    assert sentence in fault.sentence
+    assert "instead" not in fault.sentence or "s:" not in url
 
 
 def test_the_words_of_ffmpeg_lose_their_secrets() -> None:
