@@ -249,14 +249,6 @@ def test_an_outage_of_hours_is_few_gaps_and_one_state() -> None:
     assert lost / RATE == pytest.approx(3 * 3600, rel=0.01)
 
 
-def test_a_source_that_stalls_on_when_it_is_opened_again_is_stalled() -> None:
-    stall = SourceError("delivered nothing", is_stall=True)
-    away = [[SourceError("gone")], [stall]]
-    captured = run_capture([[Steady(5.0), stall], [stall], *away, [Steady(1.0)]])
-    reasons = [gap.reason for gap in captured.gaps]
-    assert reasons == ["stalled", "unplugged"]
-
-
 def test_an_outage_up_to_the_end_is_a_gap_too() -> None:
     class StopSoon(FakeStop):
         def wait(self, timeout: float | None = None) -> bool:

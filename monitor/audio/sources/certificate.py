@@ -79,7 +79,7 @@ def _names(host: str, port: int, ca_file: str | None) -> str:
         context.wrap_socket(connection, server_hostname=host) as secure,
     ):
         known = (secure.getpeercert() or {}).get("subjectAltName", ())
-        return ", ".join(name[1] for name in known)
+        return ", ".join(str(name[1]) for name in known)
 
 
 def _certificate(context: ssl.SSLContext, host: str, port: int) -> bytes | None:

@@ -54,9 +54,9 @@ _BEFORE_HEADER = PcmFormat(44_100, 1, "s16le")
 
 
 _NOT_RAW = re.compile(
-    rb"RIFF|OggS|fLaC|ID3|<!DOCT|<!doct|<html|<HTML|\xff[\xf2\xf3\xfa\xfb][\x10-\xef]"
+    rb"OggS|fLaC|<!DOCT|<!doct|<html|<HTML|\xff[\xf2\xf3\xfa\xfb][\x10-\xef]"
 )
-_KINDS = {b"R": "WAV", b"O": "Ogg", b"f": "FLAC", b"<": "a web page"}
+_KINDS = {b"O": "Ogg", b"f": "FLAC", b"<": "a web page"}
 """What a stream is, by its first byte; else it is MP3."""
 
 
