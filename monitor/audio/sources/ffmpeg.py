@@ -295,7 +295,6 @@ def find_fault(
     `delivered` is whether samples had come before it, `seconds` the time since the
     stream was asked for.
     """
-    has_login = bool(request.secrets)
     levels = [found for line in lines if (found := _LINE.fullmatch(line))]
     errors = [found["text"] for found in levels if found["level"] in ("error", "fatal")]
     errors = [
@@ -306,14 +305,7 @@ def find_fault(
     everything = " ".join(errors)
     offer = find_offer(lines)
     if refusal := _REFUSED.search(everything):
-        why = "refuses this user or password" if has_login else "wants a login"
-        advice = "check username and password" if has_login else "set username and"
-        advice += "" if has_login else " password"
-        return Fault(
-            f"{why} ({refusal[0]}): {advice}; asked again every "
-            f"{REFUSED_SECONDS:.0f} s, for some lock out who tries too often",
-            REFUSED_SECONDS,
-        )
+        return _refused(refusal[0], request)
     for text in filter(_UNTRUSTED.search, errors):
         return Fault(_untrusted(_BEFORE_REASON.sub("", text).rstrip("."), request))
     if found := next(filter(None, map(_NO_TLS.search, errors)), None):
@@ -332,9 +324,7 @@ def find_fault(
     if not delivered and (reason := _UNREACHABLE.search(everything)):
         return Fault(f"cannot be reached: {reason[0]}")
     if not delivered and not offer.is_known and (no := _FOREIGN.search(everything)):
-        if request.is_rtsp and seconds >= TIMEOUT_SECONDS:
-            return Fault("delivered nothing", is_stall=True)
-        return Fault(_foreign(no[0], request))
+        return _foreign(no[0], request, seconds)
     if not errors:
         return Fault("closed the connection", is_end=True)
     verb = "broke off" if delivered else "cannot be read"
@@ -356,13 +346,28 @@ def _untrusted(detail: str, request: Request) -> str:
     )
 
 
-def _foreign(reason: str, request: Request) -> str:
-    """Say that an answer is not of the scheme of the URL, and which one may be."""
+def _refused(refusal: str, request: Request) -> Fault:
+    """Say that a login is missing or wrong."""
+    why, advice = "wants a login", "set username and password"
+    if request.secrets:
+        why = "refuses this user or password"
+        advice = "check username and password"
+    return Fault(
+        f"{why} ({refusal}): {advice}; asked again every {REFUSED_SECONDS:.0f} s, "
+        "for some lock out who tries too often",
+        REFUSED_SECONDS,
+    )
+
+
+def _foreign(reason: str, request: Request, seconds: float) -> Fault:
+    """Say that an answer is not of the scheme of the URL, or that none came in time."""
+    if request.is_rtsp and seconds >= TIMEOUT_SECONDS:
+        return Fault("delivered nothing", is_stall=True)
     scheme, other = ("rtsp", "rtsps") if request.is_rtsp else ("http", "https")
     tls = "" if request.is_encrypted else f", or write {other} instead of {scheme}"
     if request.is_rtsp or not reason.startswith(("Invalid", "Stream")):
-        return f"does not answer by {scheme} ({reason}): check the port{tls}"
-    return f"is no sound that ffmpeg knows, perhaps a web page ({reason})"
+        return Fault(f"does not answer by {scheme} ({reason}): check the port{tls}")
+    return Fault(f"is no sound that ffmpeg knows, perhaps a web page ({reason})")
 
 
 def _text(line: str) -> str:
