@@ -71,6 +71,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line, or else its class."""
+    lines = str(error).strip().splitlines()
+    return printable(lines[0]) if lines else type(error).__name__
+
+
 def table_text(text: str) -> str:
     """A text in a table for people: no spreadsheet takes it for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -141,9 +141,10 @@ def _collect(
     from monitor.commands.process import log_to_stderr
     from monitor.errors import StoreError
     from monitor.fleet.collect.collector import Collector
-    from monitor.fleet.collect.database import FleetDatabase, problem_of
+    from monitor.fleet.collect.database import FleetDatabase
     from monitor.fleet.collect.transport import open_transport
     from monitor.runtime.threads import Threads
+    from monitor.text import first_line
 
     log_to_stderr()
     threads, signals = Threads(), []
@@ -157,7 +158,7 @@ def _collect(
         # A mistake in the address is said at once; later the database is waited for.
         database.connection()
     except psycopg.Error as error:
-        raise StoreError(f"the fleet's database: {problem_of(error)}") from None
+        raise StoreError(f"the fleet's database: {first_line(error)}") from None
     transport = open_transport(broker, os.environ)
     signal.signal(signal.SIGTERM, end)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.fleet.collect.collector import remove_old
 from monitor.fleet.collect.database import Arrival, FleetDatabase, Keep
+from monitor.fleet.collect.status import read_status, status_lines
 from monitor.sinks.publish.record import LARGEST_BYTES, encode_message
 from tests.support.fleet import (
     EPOCH,
@@ -246,6 +247,25 @@ def test_records_older_than_they_are_kept_make_no_partitions(server: Postgres) -
         assert received(server) == "{[1,4)}"
     finally:
         database.close()
+
+
+def test_a_database_that_was_copied_back_is_noticed(
+    server: Postgres, database: FleetDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = Script()
+    script.add_many(20)
+    database.write(script.arrivals())
+    database.write(script.arrivals())
+    assert refused(server) == {}
+    restored = Script()
+    restored.add_many(11)
+    restored.add("session", session="after the backup")
+    restored.add("event", label="drilling")
+    database.write([restored.arrival(12), restored.arrival(13)])
+    assert refused(server) == {("yard", "reused"): 1}
+    assert [it for it in caplog.messages if "uses sequence numbers again" in it]
+    (line,) = [it for it in status_lines(read_status(server.url)) if "reused" in it]
+    assert "copied back" in line
 
 
 def test_a_stream_full_of_holes_is_bounded(

@@ -10,8 +10,10 @@ import pytest
 
 from monitor.errors import StoreError
 from monitor.fleet.collect.database import Arrival, FleetDatabase
+from monitor.fleet.collect.schema import MIGRATIONS
 from monitor.web.fleet.app import build_fleet_app
 from monitor.web.fleet.context import FleetContext
+from monitor.web.fleet.queries import SCHEMA_VERSION
 from tests.support.fleet import Script, now
 from tests.support.postgres import Postgres, needs_postgres
 from tests.support.web import WebClient, make_config
@@ -222,13 +224,17 @@ def test_a_database_that_is_away_or_empty_is_said_in_a_sentence(
     server: Postgres, tmp_path: Path
 ) -> None:
     for url, words in (
-        (server.url, "has no tables of a fleet"),
+        (server.url, "holds no fleet yet"),
         (server.url.replace("/fleet?", "/none?"), 'database "none" does not exist'),
         ("postgresql://127.0.0.1:1/fleet", "cannot be read"),
     ):
         context = context_of(url, tmp_path)
         with pytest.raises(StoreError, match=words), context.reading_fleet() as reader:
             reader.monitors()
+
+
+def test_pages_and_collector_are_of_one_version() -> None:
+    assert len(MIGRATIONS) == SCHEMA_VERSION
 
 
 def test_every_query_of_the_dashboard_runs(fill: Fill, server: Postgres) -> None:

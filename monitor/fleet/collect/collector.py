@@ -9,11 +9,12 @@ from threading import Event
 
 import psycopg
 
-from monitor.fleet.collect.database import Arrival, FleetDatabase, Keep, problem_of
+from monitor.fleet.collect.database import Arrival, FleetDatabase, Keep
 from monitor.fleet.collect.missing import look_for_missing
 from monitor.fleet.collect.schema import PARTITIONED, drop_before
 from monitor.fleet.collect.transport import Transport
 from monitor.sinks.publish.record import encode_wanted
+from monitor.text import first_line
 
 BATCH = 500
 BATCH_SECONDS = 0.5
@@ -83,7 +84,7 @@ class Collector:
             if not self._is_away:
                 logger.warning(
                     "the database is away, nothing is acknowledged: %s; trying again",
-                    problem_of(error),
+                    first_line(error),
                 )
             self._is_away = True
             return False

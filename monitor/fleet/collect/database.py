@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg.errors import CheckViolation
@@ -19,12 +19,25 @@ from monitor.sinks.publish.record import (
     RecordError,
     decode_message,
 )
+from monitor.text import first_line
 
 EXAMPLE_LETTERS = 200
 MOST_RECEIVED_RANGES = 2_000
 """Ranges of received sequence numbers of one stream; more than any that is honest."""
 
 LARGEST_SEQUENCE = 2**62
+
+CollectorReason = Literal[
+    "not-stored",  # the database refuses a value
+    "scattered",  # its epoch has too many holes
+    "reused",  # another record has had its sequence number
+]
+"""Why a collector refuses a valid message."""
+
+REUSED = (
+    "it uses sequence numbers again, as a database that was copied back does: its "
+    "records are skipped until the numbers are new; start it once without publishing"
+)
 
 # Of PostgreSQL's classes of errors, those that some value causes.
 _OF_VALUES = ("21", "22", "23", "54")
@@ -94,12 +107,21 @@ class _Refusals:
         default_factory=dict
     )
 
-    def add(self, arrival: Arrival, reason: str, detail: str) -> None:
+    def add(
+        self, arrival: Arrival, reason: Reason | CollectorReason, detail: str
+    ) -> None:
         key = arrival.monitor, reason
         begin = arrival.payload[: 4 * EXAMPLE_LETTERS].decode(errors="replace")
         example = begin[:EXAMPLE_LETTERS].replace("\0", " ")
         self.counts[key] = self.counts.get(key, 0) + 1
         self.newest[key] = arrival.at, detail.replace("\0", " "), example
+
+    def set_count(
+        self, monitor: str, reason: CollectorReason, count: int, detail: str
+    ) -> None:
+        # A transaction that is tried again counts them again.
+        self.counts[monitor, reason] = count
+        self.newest[monitor, reason] = datetime.now(UTC), detail, ""
 
 
 class FleetDatabase:
@@ -195,22 +217,19 @@ class FleetDatabase:
                 self._partitions.clear()  # somebody may have dropped one
                 self._write_one(rows, refusals)
             else:
-                self._refuse(rows, refusals, error)
+                self._refuse(rows[0], refusals, error)
 
     def _write_one(self, rows: list[_Row], refusals: _Refusals) -> None:
         try:
             self._transaction(rows, refusals)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
-            self._refuse(rows, refusals, error)
+            self._refuse(rows[0], refusals, error)
 
-    def _refuse(
-        self, rows: list[_Row], refusals: _Refusals, error: psycopg.Error
-    ) -> None:
-        """Refuse one record that cannot be stored, and take its number."""
-        (row,) = rows
+    def _refuse(self, row: _Row, refusals: _Refusals, error: psycopg.Error) -> None:
+        """Refuse a record that cannot be stored, and take its number."""
         row.kind = _REFUSED
-        refusals.add(row.arrival, "not-stored", problem_of(error))
-        self._transaction(rows, refusals)
+        refusals.add(row.arrival, "not-stored", first_line(error))
+        self._transaction([row], refusals)
 
     def _transaction(self, rows: list[_Row], refusals: _Refusals) -> None:
         connection = self.connection()
@@ -250,6 +269,8 @@ class FleetDatabase:
             for row in rows:
                 stream = streams[row.message.monitor, row.message.epoch]
                 copy.write_row(row.values(stream))
+        for monitor, count in connection.execute(statements.REUSED).fetchall():
+            refusals.set_count(monitor, "reused", count, REUSED)
         connection.execute(statements.SKIP_RECEIVED)
         taken = connection.execute(
             statements.RECEIVE, [MOST_RECEIVED_RANGES]
@@ -257,12 +278,10 @@ class FleetDatabase:
         left = connection.execute(
             statements.LEAVE_OUT, [[stream for (stream,) in taken]]
         ).fetchall()
+        names = {key: name for (name, _), key in streams.items()}
         for stream, count in left:
-            names = {key: name for name, key in streams.items()}
-            key = names[stream][0], "scattered"
-            refusals.counts[key] = count
-            detail = f"its stream has more than {MOST_RECEIVED_RANGES} holes"
-            refusals.newest[key] = datetime.now(UTC), detail, ""
+            detail = f"its epoch has more than {MOST_RECEIVED_RANGES} holes"
+            refusals.set_count(names[stream], "scattered", count, detail)
         kinds = {row.kind for row in rows}
         for kind, inserts in statements.INSERTS.items():
             for statement in inserts if kind in kinds else ():
@@ -319,12 +338,6 @@ def connect(url: str) -> psycopg.Connection:
     connection.execute("SET jit = off")  # of a fast query, it is most of the time
     connection.execute("SET statement_timeout = '10min'")
     return connection
-
-
-def problem_of(error: psycopg.Error) -> str:
-    """What is wrong with the database, in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _time_of(message: Message) -> datetime:

@@ -19,8 +19,7 @@ from psycopg.rows import dict_row
 from pydantic import AwareDatetime, BaseModel
 
 from monitor.errors import StoreError
-from monitor.fleet.collect.database import connect, problem_of
-from monitor.fleet.collect.status import check_version
+from monitor.fleet.collect.database import connect
 from monitor.fleet.parquet import (
     EVENTS,
     LEVELS,
@@ -30,7 +29,10 @@ from monitor.fleet.parquet import (
     table_of,
 )
 from monitor.sinks.store.records import to_ms
-from monitor.sinks.store.scores import ScoreArrays, ScoreRow
+from monitor.sinks.store.scores import ScoreArrays
+from monitor.text import first_line
+from monitor.web.fleet.levels import score_row
+from monitor.web.fleet.queries import check_version
 
 STATE = "collected.json"
 """What was exported: by it, the next time exports what has come since."""
@@ -106,7 +108,7 @@ class Exporter:
                 self.export(stop)
                 self._has_failed = False
             except psycopg.Error as error:
-                self._warn(problem_of(error))
+                self._warn(first_line(error))
             except OSError as error:
                 self._warn(str(error))
             stop.wait(EVERY_SECONDS)
@@ -279,18 +281,7 @@ def _origin(row: Mapping[str, Any], site: str | None) -> dict[str, str | None]:
 
 def _frames(row: Mapping[str, Any], site: str | None) -> tuple[pa.Table, pa.Table]:
     """Tables of levels and scores of one row; empty if it is damaged."""
-    found = ScoreRow(
-        session=row["session"],
-        source=row["source"],
-        start=row["started"],
-        end=row["ended"],
-        start_sample=row["start_sample"],
-        window_samples=row["window_samples"],
-        hop_samples=row["hop_samples"],
-        frame_count=row["frames"],
-        format=row["format"],
-        data=row["data"],
-    )
+    found = score_row(row)
     try:
         arrays = found.arrays()
     except StoreError as error:

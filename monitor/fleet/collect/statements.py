@@ -32,6 +32,16 @@ INSERT INTO streams (monitor, epoch) SELECT * FROM unnest(%s::text[], %s::text[]
 ON CONFLICT DO NOTHING
 """
 
+# A restored database begins its next session with a number that was received before.
+REUSED = """
+SELECT incoming.monitor, count(*)
+FROM incoming JOIN streams ON streams.id = incoming.stream
+WHERE kind = 'session' AND received @> incoming.sequence AND NOT EXISTS (
+    SELECT FROM sessions WHERE sessions.monitor = incoming.monitor
+        AND sessions.session = record ->> 'session')
+GROUP BY incoming.monitor
+"""
+
 SKIP_RECEIVED = """
 DELETE FROM incoming USING streams
 WHERE streams.id = incoming.stream AND streams.received @> incoming.sequence

@@ -1,40 +1,36 @@
 """The status of a fleet, from its database: who listens, and what is missing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
 from monitor.errors import StoreError
 from monitor.fleet.collect.database import connect
-from monitor.fleet.collect.schema import MIGRATIONS
-from monitor.text import counted, duration, local_time, percent, rounded, utc_text
+from monitor.text import (
+    counted,
+    duration,
+    first_line,
+    local_time,
+    percent,
+    rounded,
+    utc_text,
+)
+from monitor.web.fleet.queries import (
+    CLOCK_SECONDS,
+    FleetReader,
+    Row,
+    check_version,
+    deaf_since,
+    listened,
+)
 
 SCHEMA = 1
 
-CLOCK_SECONDS = 2.0
-"""A clock that is ahead by more, or behind, is named."""
-
-MOST_SHOWN = 20
+MOST_SHOWN, MOST_LISTED = 20, 1000
 
 Document = dict[str, Any]
-
-_MONITORS = """
-SELECT monitor, site, version, model, bundle, heard, sources, deaf, deaf_since,
-    listened_24h, clock_ahead_seconds, pending, missing, given_up,
-    refused::bigint AS refused, health
-FROM fleet ORDER BY deaf IS NULL, deaf_since, monitor
-"""
-
-_MISSING = """
-SELECT monitor, epoch, first, last, since, asked, asked_at, given_up
-FROM missing JOIN streams ON streams.id = stream
-WHERE filled IS NULL ORDER BY since DESC, monitor, first LIMIT 1000
-"""
-
-_REFUSED = "SELECT * FROM refused ORDER BY last DESC, monitor, reason LIMIT 1000"
 
 
 def read_status(url: str) -> Document:
@@ -51,56 +47,36 @@ def read_status(url: str) -> Document:
             check_version(connection)
             return _read(connection)
     except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[0]
-        raise StoreError(f"the fleet's database cannot be read: {reason}") from None
-
-
-def check_version(connection: psycopg.Connection) -> None:
-    """Check that a database has the tables of this version.
-
-    Raises:
-        StoreError: It has not.
-    """
-    try:
-        found = connection.execute("SELECT version FROM schema_version").fetchone()
-    except psycopg.errors.UndefinedTable:
-        found = None
-    if found is None:
         raise StoreError(
-            "the database holds no fleet yet: `sound-monitor collect` creates it"
-        )
-    if found[0] != len(MIGRATIONS):
-        raise StoreError(
-            f"the fleet's database has version {found[0]}, this program has "
-            f"{len(MIGRATIONS)}: a collector of the newer one updates it"
-        )
+            f"the fleet's database cannot be read: {first_line(error)}"
+        ) from None
 
 
 def _read(connection: psycopg.Connection) -> Document:
-    cursor = connection.cursor(row_factory=dict_row)
-    monitors = cursor.execute(_MONITORS).fetchall()
+    reader = FleetReader(connection)
+    monitors = reader.monitors()
     now = datetime.now(UTC)
     return {
         "schema": SCHEMA,
         "time": utc_text(now),
         "sentence": sentence_of(monitors),
-        "listened_24h": rounded(_listened(monitors), 6),
+        "listened_24h": rounded(listened(monitors), 6),
         "deaf": sum(it["deaf"] is not None for it in monitors),
         "monitors": [_plain(it) for it in monitors],
-        "missing": [_plain(it) for it in cursor.execute(_MISSING)],
-        "refused": [_plain(it) for it in cursor.execute(_REFUSED)],
+        "missing": [_plain(it) for it in reader.missing(MOST_LISTED)],
+        "refused": [_plain(it) for it in reader.refused(MOST_LISTED)],
     }
 
 
-def sentence_of(monitors: list[dict[str, Any]]) -> str:
+def sentence_of(monitors: Sequence[Row]) -> str:
     """Say how much the fleet has listened, and how many monitors are deaf."""
     if not monitors:
         return "no monitor has sent anything yet"
-    share = percent(_listened(monitors))
-    deaf = [it["deaf_since"] for it in monitors if it["deaf"] is not None]
+    share = percent(listened(monitors))
+    deaf, since = sum(it["deaf"] is not None for it in monitors), deaf_since(monitors)
     state = f"all {len(monitors)} listen" if len(monitors) > 1 else "it listens"
-    if deaf:
-        state = f"{len(deaf)} of {len(monitors)} deaf since {_when(min(deaf))}"
+    if since is not None:
+        state = f"{deaf} of {len(monitors)} deaf since {_when(since)}"
     return f"fleet listened {share} of the last day, {state}"
 
 
@@ -110,17 +86,6 @@ def _when(moment: datetime) -> str:
     if local.date() == datetime.now().astimezone().date():
         return f"{local:%H:%M}"
     return f"{local:%Y-%m-%d %H:%M}"
-
-
-def _listened(monitors: list[dict[str, Any]]) -> float | None:
-    """Share of the last day that all sources together listened."""
-    known = [it for it in monitors if it["listened_24h"] is not None]
-    weights = [max(1, it["sources"]) for it in known]
-    if not known:
-        return None
-    shares = (it["listened_24h"] for it in known)
-    total = sum(a * b for a, b in zip(weights, shares, strict=True))
-    return float(total / sum(weights))
 
 
 def _plain(row: Mapping[str, Any]) -> Document:
@@ -177,7 +142,7 @@ def _deaf(monitor: Document) -> str:
 
 
 def _clock(ahead: float | None, monitor: Document) -> str:
-    if ahead is None or abs(ahead) < CLOCK_SECONDS:
+    if ahead is None or abs(ahead) <= CLOCK_SECONDS:
         return ""
     name = monitor["monitor"]
     if ahead > 0:

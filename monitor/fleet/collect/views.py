@@ -31,7 +31,7 @@ SELECT
     coalesce(hole.missing, 0) AS missing,        -- sequence numbers, as below
     coalesce(hole.given_up, 0) AS given_up,
     coalesce((SELECT sum(count) FROM refused WHERE refused.monitor = m.monitor), 0)
-        AS refused,
+        ::bigint AS refused,
     coalesce(m.digest -> 'health', '[]') AS health
 FROM monitors AS m
 CROSS JOIN LATERAL (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitor.errors import StoreError
+from monitor.text import first_line
 from monitor.web.context import WebContext
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class FleetContext(WebContext):
         """
         import psycopg
 
-        from monitor.web.fleet.queries import FleetReader
+        from monitor.web.fleet.queries import FleetReader, check_version
 
         options = (
             f"-c statement_timeout={STATEMENT_MS} -c default_transaction_read_only=on "
@@ -42,12 +43,8 @@ class FleetContext(WebContext):
             with psycopg.connect(
                 self.fleet, connect_timeout=CONNECT_SECONDS, options=options
             ) as connection:
+                check_version(connection)
                 yield FleetReader(connection)
-        except psycopg.errors.UndefinedTable:
-            raise StoreError(
-                "the database has no tables of a fleet: `sound-monitor collect` makes "
-                "them"
-            ) from None
         except psycopg.Error as error:
-            first = str(error).strip().partition("\n")[0]
-            raise StoreError(f"the fleet's database cannot be read: {first}") from None
+            reason = first_line(error)
+            raise StoreError(f"the fleet's database cannot be read: {reason}") from None

@@ -3,13 +3,34 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import log10
+from typing import TYPE_CHECKING
 
 from monitor.errors import StoreError
+from monitor.sinks.store.level_figures import LEAST_COVERAGE
 from monitor.web.fleet.queries import Row
 
+if TYPE_CHECKING:
+    from monitor.sinks.store.scores import ScoreRow
+
 HOUR_SECONDS = 3600.0
-LEAST_COVERAGE = 0.75
-"""Share of an hour that must be measured, as on the page Day of a monitor."""
+
+
+def score_row(row: Row) -> "ScoreRow":
+    """Make a row of `scores` of the monitor's database of one of the fleet's."""
+    from monitor.sinks.store.scores import ScoreRow
+
+    return ScoreRow(
+        session=row["session"],
+        source=row["source"],
+        start=row["started"],
+        end=row["ended"],
+        start_sample=row["start_sample"],
+        window_samples=row["window_samples"],
+        hop_samples=row["hop_samples"],
+        frame_count=row["frames"],
+        format=row["format"],
+        data=row["data"],
+    )
 
 
 def hourly_levels(
@@ -24,26 +45,12 @@ def hourly_levels(
         return {}
     import numpy as np
 
-    from monitor.sinks.store.scores import ScoreRow
-
     hours: dict[str, dict[datetime, list[float]]] = {}
     """By source and hour: energy, and seconds that were measured."""
 
     for row in rows:
-        found = ScoreRow(
-            session="",
-            source=row["source"],
-            start=row["started"],
-            end=row["ended"],
-            start_sample=row["start_sample"],
-            window_samples=row["window_samples"],
-            hop_samples=row["hop_samples"],
-            frame_count=row["frames"],
-            format=row["format"],
-            data=bytes(row["data"]),
-        )
         try:
-            levels = found.arrays().levels[:, 2]
+            levels = score_row(row).arrays().levels[:, 2]
         except StoreError:
             continue
         measured = levels[np.isfinite(levels)]

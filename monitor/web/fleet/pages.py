@@ -23,15 +23,19 @@ from monitor.web.event_filters import (
 from monitor.web.fields import Fields
 from monitor.web.fleet.context import FleetContext
 from monitor.web.fleet.levels import hourly_levels
-from monitor.web.fleet.queries import FleetFilters, FleetReader, Row
+from monitor.web.fleet.queries import (
+    CLOCK_SECONDS,
+    FleetFilters,
+    FleetReader,
+    Row,
+    deaf_since,
+    listened,
+)
 from monitor.web.labels import label_rank
 from monitor.web.rendering import device_zone, language_of, render, translation
 
 LABEL_DAYS = timedelta(days=30)
 """The labels of so many days can be chosen."""
-
-CLOCK_SECONDS = 2.0
-"""A clock that is further away is said to be wrong."""
 
 HEATS = 5
 LONGEST_NAME = 200
@@ -65,19 +69,15 @@ def _monitors(context: FleetContext, request: Request) -> dict[str, Any]:
     with context.reading_fleet() as reader:
         monitors, sites = reader.monitors(site), reader.sites()
         events = reader.event_counts(now - timedelta(days=1))
-    known = [it for it in monitors if it["listened_24h"] is not None]
-    sources = sum(max(1, it["sources"]) for it in known)
-    listened = sum(it["listened_24h"] * max(1, it["sources"]) for it in known)
-    deaf = [it for it in monitors if it["deaf"]]
-    since = [it["deaf_since"] for it in deaf if it["deaf_since"]]
+    since = deaf_since(monitors)
     return {
         "monitors": monitors,
         "sites": sites,
         "site": site,
         "events": events,
-        "deaf": deaf,
-        "deaf_since": min(since).isoformat() if since else "",
-        "listened": listened / sources if sources else None,
+        "deaf": [it for it in monitors if it["deaf"]],
+        "deaf_since": since.isoformat() if since else "",
+        "listened": listened(monitors),
         "clock_seconds": CLOCK_SECONDS,
     }
 
@@ -153,7 +153,7 @@ def _system(context: FleetContext, request: Request) -> dict[str, Any]:
         return {
             "facts": reader.facts(),
             "versions": reader.versions(),
-            "holes": reader.holes(),
+            "missing": reader.missing(),
             "refused": reader.refused(),
             "count": len(monitors),
             "version": context.version,

@@ -4,7 +4,7 @@ Times are UTC.  Every query is bounded by days or by a number of rows, so that a
 costs the same in a large fleet as in a small one, but for one row a monitor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
@@ -13,8 +13,15 @@ import psycopg
 from psycopg.rows import dict_row
 
 from monitor.clock import EARLIEST, LATEST
+from monitor.errors import StoreError
 
 Row = Mapping[str, Any]
+
+SCHEMA_VERSION = 1
+"""Version of the tables that these queries read."""
+
+CLOCK_SECONDS = 2.0
+"""A clock that is further away is said to be wrong."""
 
 PAGE_EVENTS = 50
 LONGEST = timedelta(days=1)
@@ -88,12 +95,49 @@ ORDER BY events DESC, monitors.monitor
 """
 
 _LEVELS: LiteralString = """
-SELECT source, scores.started, ended, start_sample, window_samples, hop_samples, frames,
-    format, data, sample_rate
+SELECT session, source, scores.started, ended, start_sample, window_samples,
+    hop_samples, frames, format, data, sample_rate
 FROM scores JOIN sessions USING (monitor, session)
 WHERE monitor = %(monitor)s AND scores.at >= %(since)s AND scores.at < %(until)s
 ORDER BY source, scores.started
 """
+
+
+def check_version(connection: psycopg.Connection[Any]) -> None:
+    """Check that a database has the tables of this version.
+
+    Raises:
+        StoreError: It has not.
+    """
+    try:
+        found = connection.execute("SELECT version FROM schema_version").fetchone()
+    except psycopg.errors.UndefinedTable:
+        found = None
+    if found is None:
+        raise StoreError(
+            "the database holds no fleet yet: `sound-monitor collect` creates it"
+        )
+    if found[0] != SCHEMA_VERSION:
+        raise StoreError(
+            f"the fleet's database has version {found[0]}, this program has "
+            f"{SCHEMA_VERSION}: a collector of the newer one updates it"
+        )
+
+
+def listened(monitors: Sequence[Row]) -> float | None:
+    """Share of the last day that all sources together listened; None: unknown."""
+    shares = [
+        (max(1, it["sources"]), it["listened_24h"])
+        for it in monitors
+        if it["listened_24h"] is not None
+    ]
+    sources = sum(weight for weight, _ in shares)
+    return sum(weight * share for weight, share in shares) / sources if shares else None
+
+
+def deaf_since(monitors: Sequence[Row]) -> datetime | None:
+    """Since when the first of them is deaf; None: all listen."""
+    return min((it["deaf_since"] for it in monitors if it["deaf"]), default=None)
 
 
 class FleetReader:
@@ -210,17 +254,21 @@ class FleetReader:
             "FROM monitors GROUP BY version, model, bundle ORDER BY monitors DESC"
         )
 
-    def holes(self) -> list[Row]:
-        """Return the newest hundred ranges of records that are missing."""
+    def missing(self, most: int = 100) -> list[Row]:
+        """Return ranges of records that are missing, the newest first."""
         return self._rows(
-            "SELECT monitor, first, last, missing.since, asked, given_up "
+            "SELECT monitor, epoch, first, last, since, asked, asked_at, given_up "
             "FROM missing JOIN streams ON streams.id = missing.stream "
-            "WHERE filled IS NULL ORDER BY missing.since DESC LIMIT 100"
+            "WHERE filled IS NULL ORDER BY since DESC, monitor, first LIMIT %(most)s",
+            most=most,
         )
 
-    def refused(self) -> list[Row]:
+    def refused(self, most: int = 100) -> list[Row]:
         """Return the messages that were refused, by monitor and reason."""
-        return self._rows("SELECT * FROM refused ORDER BY last DESC LIMIT 100")
+        return self._rows(
+            "SELECT * FROM refused ORDER BY last DESC, monitor, reason LIMIT %(most)s",
+            most=most,
+        )
 
     def facts(self) -> Row:
         """Return size and version of the database, and the newest arrival."""
