@@ -36,10 +36,7 @@ MOST_RANGES, MOST_SEQUENCES = 20, 10_000
 
 _MOST = 2**63 - 1  # what databases take
 _AHEAD, _WRONG_TIME = timedelta(days=1), "wrong_time"
-
-_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
-)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 
 Reason = Literal[
     "too-large",
@@ -129,9 +126,7 @@ class SessionRecord(Contents):
     model: _Text
     labels: Annotated[list[_Name], Field(max_length=5000)]
     sample_rate: _Positive
-    started: _Time | None
-    """None: the clock of the machine was not set yet."""
-
+    started: _Time | None  # None: the clock of the machine was not set yet
     version: _Name
     site: Annotated[str, Field(max_length=200)] | None = None
     previous: PreviousEpoch | None = None
@@ -160,9 +155,7 @@ class OccurrenceRecord(_Placed):
     level_dbfs: _Number | None
     laeq_db: _Number | None
     lafmax_db: _Number | None = None
-    level_offset_db: _Number | None = None
-    """Of its source, in A-weighted levels; 0: they are re full scale."""
-
+    level_offset_db: _Number | None = None  # 0: A-weighted levels are re full scale
     end_reason: _Name | None
     top: Annotated[list[_LabelScore], Field(max_length=20)]
     model: _Text
