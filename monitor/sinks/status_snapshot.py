@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from monitor import __version__
-from monitor.clock import Clock
+from monitor.clock import Clock, SystemClock
 from monitor.memory import resident_bytes
 from monitor.records import EVERY_SOURCE
 from monitor.sinks.alerts.outbox import count_alerts
@@ -81,6 +81,9 @@ class DaemonFacts:
     page_fault: str = ""
     """Why that page has ended, a sentence; empty: it has not."""
 
+    began_seconds: float = field(default_factory=SystemClock().monotonic)
+    """The same as `began`, monotonic: the time of day may step."""
+
     rollout: Document | None = None
     """The bundle that is used, and those that are not; None: there is no roll out."""
 
@@ -134,6 +137,11 @@ class StatusTracker:
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
         self._on_disk: Document = {}
+
+    @property
+    def uptime_seconds(self) -> float:
+        """For how long the program has run.  Any thread."""
+        return self._clock.monotonic() - self._daemon.began_seconds
 
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics.  Worker's thread."""

@@ -1,16 +1,20 @@
 """Parquet of the fleet's database: by site and day, written again when it must be."""
 
+import base64
+import tracemalloc
+import zlib
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 from monitor.fleet.collect.database import FleetDatabase
 from monitor.fleet.collect.export import STATE, Exporter
-from tests.support.fleet import Script, now
+from tests.support.fleet import Script, now, refused
 from tests.support.postgres import Postgres, needs_postgres
 
 pytestmark = [pytest.mark.fleet, needs_postgres]
@@ -153,6 +157,32 @@ def test_damaged_scores_cost_their_row_alone(
     script.add("scores", session="session-1", frames=7)
     database.write(script.arrivals())
     Exporter(server.url, tmp_path).export(Event())
+    assert query(tmp_path, "levels", "count(*)") == [(100,)]
+
+
+def test_scores_that_unpack_to_gigabytes_cost_no_memory(
+    server: Postgres, database: FleetDatabase, tmp_path: Path
+) -> None:
+    frames, labels = 2000, 4000
+    spans = np.zeros((labels, 2, frames), "<i4")
+    spans[:, 1] = 1
+    arrays = np.zeros((labels, frames), "<u2"), spans, np.zeros((3, frames), "<i2")
+    data = base64.b64encode(b"".join(zlib.compress(it.tobytes(), 9) for it in arrays))
+    bomb = {"frames": frames, "data": data.decode()}
+    script = yesterday("attic", "north", 3)
+    script.add("scores", session="session-1", **bomb)
+    script.add("scores", session="session-1", hop_samples=2**62)
+    script.add("scores", session="session-1", **bomb | {"frames": 100_000})
+    script.add("scores", session="session-1")
+    database.write(script.arrivals())
+    assert refused(server) == {("attic", "wrong-value"): 2}
+    tracemalloc.start()
+    try:
+        Exporter(server.url, tmp_path).export(Event())
+        (_, most) = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2**26
     assert query(tmp_path, "levels", "count(*)") == [(100,)]
 
 

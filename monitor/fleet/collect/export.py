@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -41,7 +41,10 @@ EVERY_SECONDS = 600.0
 LATE = timedelta(minutes=15)
 """Longest time from the beginning of a transaction to its end."""
 
-_ROWS = 2000
+_ROWS, _SCORE_ROWS = 2000, 500
+_GROUP_BYTES = 2**26
+"""Rows that are written together, and bytes of those of scores, decoded."""
+
 _LETTERS = 150
 
 _NO_SITE = "__HIVE_DEFAULT_PARTITION__"
@@ -214,9 +217,8 @@ class Exporter:
                 parquet_file(self._path("levels", site, day), LEVELS) as levels,
                 parquet_file(self._path("scores", site, day), SCORES) as scores,
             ):
-                for rows in _batches(connection, values, _SCORES):
-                    tables = [each for row in rows if (each := _frames(row, site))]
-                    if tables:
+                for rows in _batches(connection, values, _SCORES, most=_SCORE_ROWS):
+                    for tables in _groups(_frames(row, site) for row in rows):
                         levels.write_table(pa.concat_tables(it for it, _ in tables))
                         scores.write_table(pa.concat_tables(it for _, it in tables))
 
@@ -262,7 +264,10 @@ def _kinds_of_day(
 
 
 def _batches(
-    connection: psycopg.Connection, values: Mapping[str, object], *queries: str
+    connection: psycopg.Connection,
+    values: Mapping[str, object],
+    *queries: str,
+    most: int = _ROWS,
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of queries, as many at a time as fit into memory."""
     for query in queries:
@@ -271,7 +276,7 @@ def _batches(
             connection.cursor("rows", row_factory=dict_row) as cursor,
         ):
             cursor.execute(query.encode(), values)
-            while rows := cursor.fetchmany(_ROWS):
+            while rows := cursor.fetchmany(most):
                 yield rows
 
 
@@ -279,14 +284,36 @@ def _origin(row: Mapping[str, Any], site: str | None) -> dict[str, str | None]:
     return {"monitor": row["monitor"], "site": site}
 
 
+def _groups(
+    made: Iterable[tuple[pa.Table, pa.Table]],
+) -> Iterator[list[tuple[pa.Table, pa.Table]]]:
+    """Tables of levels and scores, as many together as fit into memory."""
+    group: list[tuple[pa.Table, pa.Table]] = []
+    size = 0
+    for pair in made:
+        group.append(pair)
+        size += sum(each.nbytes for each in pair)
+        if size > _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
 def _frames(row: Mapping[str, Any], site: str | None) -> tuple[pa.Table, pa.Table]:
     """Tables of levels and scores of one row; empty if it is damaged."""
     found = score_row(row)
     try:
-        arrays = found.arrays()
-    except StoreError as error:
+        return _decoded(found, row, site)
+    except (StoreError, ValueError, ArithmeticError, MemoryError) as error:
         logger.debug("%s: %s", row["monitor"], error)
         return LEVELS.empty_table(), SCORES.empty_table()
+
+
+def _decoded(
+    found: ScoreRow, row: Mapping[str, Any], site: str | None
+) -> tuple[pa.Table, pa.Table]:
+    arrays = found.arrays()
     count, samples = found.frame_count, found.stop_sample - found.start_sample
     per_sample = (found.end - found.start).total_seconds() / samples
     begins = np.arange(count) * found.hop_samples

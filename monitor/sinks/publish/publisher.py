@@ -339,13 +339,12 @@ class Publisher(Sink):
 
     def _digest(self) -> Document:
         it = self._tracker.snapshot()
-        now, began = self._clock.utc(), datetime.fromisoformat(it["since"])
         troubles = [("*", trouble) for trouble in it["troubles"]]
         for source in it["sources"]:
             troubles += [(source["name"], trouble) for trouble in source["troubles"]]
         return {
-            "clock": utc_text(now),
-            "uptime_seconds": round((now - began).total_seconds(), 1),
+            "clock": utc_text(self._clock.utc()),
+            "uptime_seconds": round(self._tracker.uptime_seconds, 1),
             "listening": it["listening"],
             "sources": [
                 {

@@ -290,19 +290,26 @@ def _health(connection: sqlite3.Connection, row: sqlite3.Row) -> Record | None:
 def _encoded(timed: Timed, row: sqlite3.Row) -> Record:
     encoded = encode(timed)
     assert encoded is not None, "it is no score frame"
-    return {"session": row["session_name"], **encoded}
+    record = {"session": row["session_name"], **encoded}
+    for key, column in (("start", "start_ms"), ("end", "end_ms")):
+        if record[key] is not None:
+            record[key] = _time(row[column])  # null: the clock was not set
+    return record
 
 
 def _scores(connection: sqlite3.Connection, row: sqlite3.Row) -> Record | None:
     found = _row(connection, "scores_read", "id", row)
     if found is None:
         return None
+    start, end = _time(found["start_ms"]), _time(found["end_ms"])
+    if start is None or end is None:
+        return None
     columns = ("start_sample", "window_samples", "hop_samples", "frames", "format")
     return {
         "session": found["session_name"],
         "source": found["source_name"],
-        "start": utc_text(from_ms(found["start_ms"])),
-        "end": utc_text(from_ms(found["end_ms"])),
+        "start": start,
+        "end": end,
         **{name: found[name] for name in columns},
         "data": base64.b64encode(found["data"]).decode(),
     }

@@ -62,11 +62,8 @@ class RecordError(SoundMonitorError):
 
 def _time(value: object) -> datetime:
     try:
-        # One form: Python takes more of ISO 8601 than databases do.
-        if not isinstance(value, str) or _TIME.fullmatch(value) is None:
-            raise ValueError
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        moment = datetime.fromisoformat(_TIME.fullmatch(value)[0])  # type: ignore
+    except (TypeError, ValueError):
         raise ValueError("is no time in UTC, as 2026-11-30T21:00:00.123Z") from None
     if not is_plausible(moment):
         raise PydanticCustomError(_WRONG_TIME, "is not between 2000 and 2100")
@@ -188,9 +185,9 @@ class ScoresRecord(Contents):
     start: _Time
     end: _Time
     start_sample: _Count
-    window_samples: _Positive
-    hop_samples: _Positive
-    frames: Annotated[int, Field(ge=1, le=100_000)]
+    window_samples: Annotated[int, Field(ge=1, le=2**31)]
+    hop_samples: Annotated[int, Field(ge=1, le=2**31)]
+    frames: Annotated[int, Field(ge=1, le=2000)]
     format: _Positive
     data: Annotated[str, AfterValidator(_base64)]
     """Base64."""

@@ -64,15 +64,15 @@ def blob_of(row: sqlite3.Row) -> bytes:
     return data
 
 
-def decompress(data: bytes) -> tuple[bytes, bytes]:
+def decompress(data: bytes, most: int = _MAX_CONTENT_BYTES) -> tuple[bytes, bytes]:
     """Decompress one stream; return its content and what follows it.
 
     Raises:
-        ValueError: It is cut short, or unpacks to more than any row has.
+        ValueError: It is cut short, or unpacks to `most` bytes or more.
         zlib.error: It is none.
     """
     stream = zlib.decompressobj()
-    content = stream.decompress(data, _MAX_CONTENT_BYTES)
+    content = stream.decompress(data, most)
     if not stream.eof:
         raise ValueError("they are cut short, or longer than any")
     return content, stream.unused_data

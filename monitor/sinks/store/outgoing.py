@@ -80,6 +80,8 @@ def renumber(
             "AND typeof(row) IN ('integer', 'null') "
             "AND typeof(body) IN ('text', 'null') ORDER BY sequence"
         )
+        # The minutes that had not ended: the next session publishes them.
+        new.executemany("INSERT OR IGNORE INTO growing VALUES (?, ?)", _growing(old))
     new.execute("DROP TABLE unsent")
 
 
@@ -91,6 +93,15 @@ def _known(old: sqlite3.Connection) -> tuple[str | None, int]:
         return None, 0
     is_sound = row and isinstance(row[0], str) and isinstance(row[1], int)
     return (row[0], row[1]) if is_sound else (None, 0)
+
+
+def _growing(old: sqlite3.Connection) -> list[tuple[int, int]]:
+    """Source and row of the newest scores of a damaged database, if readable."""
+    try:
+        rows = old.execute("SELECT source, row FROM growing").fetchall()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return []
+    return [(it[0], it[1]) for it in rows if all(isinstance(each, int) for each in it)]
 
 
 def _epoch(connection: sqlite3.Connection) -> str | None:

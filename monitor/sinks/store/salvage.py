@@ -35,7 +35,7 @@ _FRAMES = ("scores", "embeddings")
 
 _DATED = ("events", "reviews", "health", "gaps", "attempts", "level_hours")
 _TABLES = (*_FIRST, *_DATED, *_FRAMES)
-_FOUND = (*_TABLES, "publishing", "outgoing")
+_FOUND = (*_TABLES, "publishing", "outgoing", "growing")
 _INNER = ("sessions", "sources", "forgotten", "attempts")
 """Tables that users do not know, named only if something of them is lost."""
 

@@ -40,6 +40,9 @@ FORMAT = 2
 MEMORY_ROWS = 1000
 """Rows kept while the database cannot be written: 16 hours of one source, 3 MB."""
 
+_MOST_SCORES = 2**21
+"""More than a row has: a minute of 100 frames a label."""
+
 _SCORE_STEPS = 65_535
 _LEVEL_STEPS = 100
 _UNKNOWN_LEVEL = -32_768
@@ -145,13 +148,12 @@ def encode_frames(frames: Sequence[ScoreFrame]) -> bytes:
 
 
 def _decode(data: bytes, frames: int) -> ScoreArrays:
-    contents = []
-    for _ in range(3):
-        content, data = decompress(data)
-        contents.append(content)
-    changes = np.frombuffer(contents[0], "<u2")
-    spans = np.frombuffer(contents[1], "<i4")
-    levels = np.frombuffer(contents[2], "<i2")
+    content, data = decompress(data, 2 * _MOST_SCORES)
+    changes = np.frombuffer(content, "<u2")
+    content, data = decompress(data, 8 * len(changes) + 1)
+    spans = np.frombuffer(content, "<i4")
+    content, _ = decompress(data, 6 * frames + 1)
+    levels = np.frombuffer(content, "<i2")
     labels = len(changes) // frames
     return _arrays(
         changes.reshape(labels, frames),

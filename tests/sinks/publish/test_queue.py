@@ -10,9 +10,10 @@ from monitor.errors import StoreUnavailableError
 from monitor.sinks.publish.queue import Queue
 from monitor.sinks.publish.record import decode_message, encode_message
 from monitor.sinks.store.database import transaction
+from monitor.sinks.store.salvage import damage
 from tests.support.publishing import LATE, published_store
 from tests.support.store import open_database, rows, score_frames
-from tests.support.timed import OPENED, event
+from tests.support.timed import OPENED, event, gap
 
 
 def test_nonsense_in_the_database_is_published_as_deleted(path: Path) -> None:
@@ -65,3 +66,36 @@ def test_a_row_of_scores_that_grows_after_a_reload_is_published_again(
         connection.execute("UPDATE scores SET frames = 29 WHERE id = 1")
     following.close()
     assert rows(path, "SELECT row FROM outgoing WHERE type = 'scores'") == [1, 1]
+
+
+def test_the_newest_minute_of_scores_is_published_after_damage(path: Path) -> None:
+    store = published_store(path)
+    store.write(score_frames(30))
+    store.write([event(number=1)])
+    database = open_database(path)
+    database.set_aside(damage("for the test"))
+    store.close()
+    published_store(path, run="next").close()
+    assert rows(path, "SELECT row FROM outgoing WHERE type = 'scores'") == [1]
+
+
+def test_records_of_a_clock_that_was_not_set_have_no_time(path: Path) -> None:
+    store = published_store(path)
+    store.write([event(number=1), gap(), *score_frames(250)])
+    store.close()
+    with closing(open_database(path).connect()) as connection, transaction(connection):
+        for table in ("events", "gaps", "scores"):
+            connection.execute(f"UPDATE {table} SET start_ms = 60000, end_ms = 61000")
+        connection.execute("UPDATE outgoing SET at_ms = 60000")
+    with closing(Queue(path)) as queue:
+        position = queue.position("", 0)
+        assert position is not None
+        entries = queue.entries(position.epoch, 1, position.newest)
+    kinds = {it.type for it in entries}
+    assert kinds == {"session", "event", "gap", "deleted"}
+    for it in entries:
+        payload = encode_message(
+            "yard", position.epoch, it.sequence, it.type, it.record, OPENED
+        )
+        found = decode_message(payload, "yard", LATE)
+        assert found.record.get("start") is None
