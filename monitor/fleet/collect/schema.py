@@ -191,7 +191,7 @@ CREATE TABLE missing (
     asked_at timestamptz,
     amount bigint NOT NULL DEFAULT 0,  -- how many are missing now
     filled timestamptz,
-    given_up timestamptz,              -- a gap of the fleet, unless it is filled yet
+    given_up timestamptz,              -- it is not asked for any more
     PRIMARY KEY (stream, first)
 );
 CREATE INDEX ON missing (stream) WHERE filled IS NULL;

@@ -30,7 +30,7 @@ def follow_publishing(
         return
     if _epoch(connection) is None:
         begin_epoch(connection, None)
-    scores = bool(json.loads(about).pop("scores"))
+    scores = bool(json.loads(about)["scores"])
     connection.execute("UPDATE publishing SET scores = ?", (scores,))
     connection.execute(
         "INSERT INTO outgoing (type, row, at_ms, body) SELECT 'session', ?1, ?2, ?3 "
