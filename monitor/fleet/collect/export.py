@@ -29,7 +29,7 @@ from monitor.fleet.parquet import (
     table_of,
 )
 from monitor.sinks.store.records import to_ms
-from monitor.sinks.store.scores import ScoreArrays
+from monitor.sinks.store.scores import ScoreArrays, ScoreRow
 from monitor.text import first_line
 from monitor.web.fleet.levels import score_row
 from monitor.web.fleet.queries import check_version
