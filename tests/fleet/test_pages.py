@@ -168,6 +168,20 @@ def test_a_day_shows_hours_monitors_and_levels_of_one(
     assert "is no date" in page(client, "/day?date=yesterday", 400)
 
 
+@pytest.mark.parametrize("days", [1, 3])
+def test_a_day_inside_a_long_gap_was_lost(
+    fill: Fill, client: WebClient, days: int
+) -> None:
+    script = Script()
+    script.add("session")
+    gap = (now() - timedelta(days=4), now() - timedelta(minutes=1))
+    start, end = (f"{it:%FT%T}.000Z" for it in gap)
+    script.add("gap", start=start, end=end)
+    fill(script)
+    day = (now() - timedelta(days=days)).astimezone().date()
+    assert "1 d 00 h" in page(client, f"/day?date={day}")
+
+
 def test_system_shows_versions_refused_messages_and_clocks(
     fill: Fill, client: WebClient
 ) -> None:

@@ -1,0 +1,120 @@
+"""What collectors want, and how often: a monitor is not kept busy by requests."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from monitor.sinks.publish import publisher as module
+from monitor.sinks.publish.publisher import WANTED_SECONDS, Outgoing, Publisher
+from monitor.sinks.publish.record import MOST_SEQUENCES, encode_wanted
+from monitor.sinks.status_snapshot import (
+    DaemonFacts,
+    SnapshotSettings,
+    StatusTracker,
+)
+from tests.support.clock import FakeClock
+from tests.support.publishing import published_store
+from tests.support.status import MODEL
+from tests.support.timed import OPENED, event, statistics
+
+
+class Transport:
+    """Takes all records, and brings requests when the test says so."""
+
+    is_connected = True
+    target = "nowhere"
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, object]] = []
+        self.wanted: list[bytes] = []
+
+    def send(self, messages: Sequence[Outgoing]) -> list[int]:
+        self.records += [json.loads(it.payload) for it in messages]
+        return []
+
+    def take_wanted(self) -> list[bytes]:
+        taken, self.wanted = self.wanted, []
+        return taken
+
+    def open(self) -> None: ...
+
+    def wait(self, wakeup: Event, seconds: float) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Steps:
+    """A publisher that the test drives step by step."""
+
+    def __init__(self, path: Path, events: int) -> None:
+        self.clock, self.transport = FakeClock(), Transport()
+        self.clock.wall = OPENED
+        store = published_store(path)
+        store.write([event(number=number) for number in range(events)])
+        store.close()
+        facts = DaemonFacts(began_seconds=self.clock.monotonic())
+        settings = SnapshotSettings(path.parent, path, (), "cpu")
+        tracker = StatusTracker(settings, facts, self.clock)
+        tracker.report(replace(statistics("street"), model=MODEL))
+        self.publisher = Publisher(
+            *("yard", path, self.transport, 60.0, tracker, self.clock),
+            health=lambda *_: None,
+        )
+
+    def run(self) -> list[int]:
+        """Step until nothing is left; return the sequences that were sent."""
+        self.transport.records.clear()
+        while self.publisher._step(is_last=False):
+            pass
+        return [int(str(it["sequence"])) for it in self.transport.records]
+
+    def ask(self, *ranges: tuple[int, int]) -> list[int]:
+        """Ask for sequences; return those that were sent."""
+        epoch = self.publisher._epoch
+        self.transport.wanted.append(encode_wanted(epoch, ranges))
+        return self.run()
+
+
+def test_a_request_is_answered_once_in_ten_seconds(path: Path) -> None:
+    steps = Steps(path, 30)
+    steps.run()
+    assert steps.ask((3, 5)) == [3, 4, 5]
+    steps.clock.advance(WANTED_SECONDS - 0.1)
+    assert steps.ask((3, 5)) == []
+    steps.clock.advance(0.2)
+    assert steps.ask((3, 5)) == [3, 4, 5]
+    assert WANTED_SECONDS == 10.0
+    steps.publisher.close()
+
+
+def test_no_request_is_answered_with_more_than_its_bound(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(path, 60)
+    steps.run()
+    monkeypatch.setattr(module, "MOST_SEQUENCES", 25)
+    assert steps.ask((1, 10), (5, 14), (20, 60)) == [
+        *range(1, 11),
+        *range(5, 15),
+        *range(20, 25),
+    ]
+    assert MOST_SEQUENCES == 10_000
+    steps.publisher.close()
+
+
+def test_the_uptime_of_a_digest_does_not_step_with_the_time_of_day(path: Path) -> None:
+    steps = Steps(path, 1)
+    steps.clock.advance(120)
+    steps.clock.wall += timedelta(hours=10)  # it was set, after the start
+    steps.run()
+    (digest,) = [it for it in steps.transport.records if it["type"] == "digest"]
+    assert isinstance(digest["record"], dict)
+    assert digest["record"]["uptime_seconds"] == 120.0
+    steps.publisher.close()
