@@ -87,7 +87,8 @@ class Capture:
         self._filled_until = self._began  # moment of the timeline's end
         self._lost_for: GapReason | None = None  # None: nothing is being lost
         self._is_hold_back_logged = self._is_rate_logged = False
-        self._is_speed_shown = False  # of the stream that is open
+        # Of the stream that is open.
+        self._is_speed_shown = self._is_hold_back_shown = False
         kind = settings.input.partition(":")[0]
         self._is_rate_set = kind in ("udp", "command") or bool(settings.sample_rate)
 
@@ -147,7 +148,7 @@ class Capture:
         """Move samples until the stop event is set or `stream` raises."""
         conditioner: Conditioner | None = None
         rate: ArrivalRate | None = None
-        form = (0, 0)
+        form = (0, 0, "")
         delivered = self._now()
         try:
             while not self._stop.is_set():
@@ -164,11 +165,12 @@ class Capture:
                 if block is None:
                     self._check_silence(now, delivered, opening=conditioner is None)
                     continue
-                if conditioner is None or form != (stream.sample_rate, stream.channels):
+                newest = stream.sample_rate, stream.channels, self._source.description
+                if conditioner is None or form != newest:
                     if conditioner is not None:  # a program may change the format
                         conditioner.flush(now)
                     conditioner = self._begin(stream, block, now)
-                    form = (stream.sample_rate, stream.channels)
+                    form = newest
                     rate = None
                 if isinstance(block, Lost):
                     count = block.count
@@ -207,8 +209,8 @@ class Capture:
 
     def _warn_of_speed(self) -> None:
         """Show that a live source delivers too much, and log it once."""
-        if not self._is_speed_shown:
-            self._is_speed_shown = True
+        if not self._is_hold_back_shown:
+            self._is_hold_back_shown = self._is_speed_shown = True
             detail = "delivers more than real time and is held back"
             self._timeline.state("listening", f"{self._source.description} {detail}")
         if not self._is_hold_back_logged:
@@ -254,7 +256,7 @@ class Capture:
         channels = f"{stream.channels} channel{'s' * (stream.channels > 1)}"
         detail = f"{self._source.description}, {rate} Hz, {channels}"
         self._retries.add_success(detail, now)
-        self._is_speed_shown = False
+        self._is_speed_shown = self._is_hold_back_shown = False
         self._timeline.source_rate = rate
         return Conditioner(
             self._timeline,

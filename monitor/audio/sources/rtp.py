@@ -38,7 +38,13 @@ count.
 _NEAR_SECONDS = 1.0
 """Packets that are further apart have nothing to do with each other."""
 
+_MOST_BYTES = 8192
+"""Limit of a packet, UDP included: 20 ms of eight channels at 24 kHz."""
+
 _MOST_WAITING = 256
+_MOST_WAITING_SECONDS = 0.2
+_FEWEST_WAITING = 8
+"""Packets that wait whatever they last: enough to judge their format."""
 
 _LONGEST_LOSS_SECONDS = 10.0
 _EARLY_SECONDS = 0.2
@@ -51,8 +57,11 @@ _MOST_CANDIDATES = 64
 _FAULTY_PACKETS = 4
 """So many whose timestamp does not count the samples of the one before are coded."""
 
+_MOST_LENGTHS = 2.0
+"""A packet is at most so long, in lengths of the longest of its run."""
+
 _OTHER_SENDER_SECONDS = 1.0
-"""Silence after which the packets of another sender are taken."""
+"""Silence after which packets of another sender, or of another length, are taken."""
 
 _RESTART_SECONDS = 2.0
 """Time for which a host may be both, the sender that is followed and another one."""
@@ -62,6 +71,8 @@ NO_PCM = (
     "are no 16-bit PCM whose timestamps count the samples: have the sender send L16 "
     "instead of a codec such as Opus"
 )
+TOO_LARGE = f"are larger than {_MOST_BYTES} bytes"
+OTHER_LENGTH = "are far longer than those before, as if somebody else had sent them"
 OTHER_SENDER = "come while another sender is heard"
 
 
@@ -111,6 +122,8 @@ def parse(data: bytes, host: str, form: tuple[int, int]) -> Packet | Rejected | 
 
     `form` is the rate and the channels of packets that do not say them.
     """
+    if len(data) > _MOST_BYTES:
+        return Rejected(TOO_LARGE)
     if len(data) < _HEADER.size or data[0] >> 6 != _VERSION:
         return Rejected(NO_RTP)
     first, second, sequence_number, timestamp, ssrc = _HEADER.unpack_from(data)
@@ -163,9 +176,17 @@ class _Run:
     def add(self, packet: Packet) -> None:
         """Add a packet, and judge all."""
         self.packets.setdefault(packet.timestamp, packet)
-        if len(self.packets) > _MOST_WAITING:
+        while self._is_too_much:
             del self.packets[next(iter(self.packets))]
         self._judge()
+
+    @property
+    def _is_too_much(self) -> bool:
+        longest = _MOST_WAITING_SECONDS * self.sender.sample_rate
+        count = len(self.packets)
+        return count > _MOST_WAITING or (
+            count > _FEWEST_WAITING and self.samples > longest
+        )
 
     def first(self, timestamp: int) -> int:
         """Return the lowest timestamp, seen from one that is near."""
@@ -211,6 +232,7 @@ class PacketReader:
         self._sender: Sender | None = None
         self._heard = -inf
         self._next = 0  # timestamp
+        self._most_samples = 0.0  # of a packet of the sender
         self._reorder_buffer: _Run | None = None  # packets of the sender that wait
         self._candidates: list[_Run] = []  # since the latest packet that was taken
         self._other_since: float | None = None  # packets of another at the same host
@@ -224,17 +246,28 @@ class PacketReader:
         if packet is None or isinstance(packet, Rejected):
             return packet or []
         if self._sender is not None and packet.sender != self._sender:
-            if now - self._heard < _OTHER_SENDER_SECONDS:
+            if self._is_heard(now):
                 return self._of_another(host, now)
         elif self._sender is not None:
+            is_usual = packet.count <= self._most_samples
+            if not is_usual and self._is_heard(now):
+                return Rejected(OTHER_LENGTH)
             ahead = _difference(packet.timestamp, self._next)
-            if 0 <= ahead <= _NEAR_SECONDS * self.sample_rate:
+            if is_usual and 0 <= ahead <= _NEAR_SECONDS * self.sample_rate:
                 self._reorder_buffer = _with(self._reorder_buffer, packet)
                 return self._take(now) or self._reorder_buffer.format_fault or []
         candidate = self._candidate_of(packet)
         if candidate.format_fault or not self._is_long(candidate):
             return candidate.format_fault or []
         return self._accept(candidate, now)
+
+    @property
+    def host(self) -> str:
+        """Address of the sender that is followed; empty: there is none yet."""
+        return "" if self._sender is None else self._sender.host
+
+    def _is_heard(self, now: float) -> bool:
+        return now - self._heard < _OTHER_SENDER_SECONDS
 
     def _of_another(self, host: str, now: float) -> list[Samples | Lost] | Rejected:
         """Take nothing of the packet of another sender."""
@@ -274,6 +307,8 @@ class PacketReader:
             self.sample_rate, self.channels = sender.sample_rate, sender.channels
             self._began, self._passed, self._other_since = now, 0, None
             self._began -= run.samples / sender.sample_rate
+        longest = max(packet.count for packet in run.packets.values())
+        self._most_samples = _MOST_LENGTHS * longest
         self._next, self._reorder_buffer = begin, run
         return [*parts, *self._take(now)]
 

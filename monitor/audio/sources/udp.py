@@ -5,11 +5,13 @@ import select
 import socket
 import time
 from collections import Counter, deque
+from collections.abc import Callable
+from math import inf
 
 import numpy as np
 
 from monitor.audio.ring import Samples
-from monitor.audio.sources.rtp import OTHER_SENDER, PacketReader, Rejected
+from monitor.audio.sources.rtp import PacketReader, Rejected
 from monitor.audio.sources.source import Lost
 from monitor.config.audio import udp_address
 from monitor.errors import SourceError
@@ -36,6 +38,8 @@ _WRONG_PACKETS = 10
 
 _MOST_SAID = 10
 _COUNT_SECONDS = 3600.0
+_CHANGE_SECONDS = 60.0
+"""Shortest time between log lines about another sender that is heard."""
 
 
 class RejectedPackets:
@@ -68,7 +72,29 @@ class RejectedPackets:
                 self._description,
                 ", ".join(counts),
             )
+            self._said &= self._counts.keys()
             self._counts.clear()
+
+
+class FollowedSender:
+    """Says whose packets are heard if that changes.  Not thread-safe."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._host = ""
+        self._said_at = -inf
+
+    def follow(self, host: str, now: float) -> None:
+        """Take the address of the sender whose packets are heard now."""
+        if self._host not in ("", host) and now - self._said_at >= _CHANGE_SECONDS:
+            self._said_at = now
+            logger.warning(
+                "%s: those of %s are heard now, before it were those of %s",
+                self._description,
+                host,
+                self._host,
+            )
+        self._host = host
 
 
 class Udp:
@@ -81,8 +107,14 @@ class Udp:
         """Prepare to listen at `address`, as udp:[ADDRESS:]PORT."""
         self._address = udp_address(address)
         self._format = sample_rate, channels
-        self.description = f"packets at {address!r}"
+        self._place = self.description = f"packets at {address!r}"
         self._rejected = RejectedPackets(self.description)
+        self._followed = FollowedSender(self.description)
+
+    def follow(self, host: str, now: float) -> None:
+        """Name the sender whose packets are heard."""
+        self._followed.follow(host, now)
+        self.description = f"{self._place} from {host}"
 
     def open(self) -> "UdpStream":
         """Listen at the port.
@@ -90,6 +122,7 @@ class Udp:
         Raises:
             SourceError: The address is not one of this machine, or is in use.
         """
+        self.description = self._place
         host, port = self._address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -102,7 +135,11 @@ class Udp:
         except OSError as error:
             raise SourceError(f"{self.description}: {error.strerror}") from error
         return UdpStream(
-            listener, PacketReader(*self._format), self._rejected, self.description
+            listener,
+            PacketReader(*self._format),
+            self._rejected,
+            self.description,
+            self.follow,
         )
 
 
@@ -115,6 +152,7 @@ class UdpStream:
         reader: PacketReader,
         rejected: RejectedPackets,
         description: str,
+        follow: Callable[[str, float], None] = lambda *_: None,
     ) -> None:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
@@ -124,6 +162,7 @@ class UdpStream:
         self._reader = reader
         self._rejected = rejected
         self._description = description
+        self._follow, self._host = follow, ""
         self._waiting: deque[Samples | Lost] = deque()
         self._tiny = 0  # samples lost in the block that was returned last
         self._wrong: Counter[str] = Counter()
@@ -198,11 +237,13 @@ class UdpStream:
             found = self._reader.push(packet, host, now)
             if isinstance(found, Rejected):
                 self._rejected.add(host, found.reason, now)
-                if found.reason != OTHER_SENDER:
-                    self._check(found.reason, now)
+                self._check(found.reason, now)
             elif found:
                 self._waiting += found
                 self._wrong.clear()
+                if self._reader.host != self._host:
+                    self._host = self._reader.host
+                    self._follow(self._host, now)
 
     def _check(self, reason: str, now: float) -> None:
         """Raise an error if for some time nothing has come that can be read."""

@@ -1,5 +1,6 @@
 """A port of this machine takes packets, whoever sends them, and says what is wrong."""
 
+import itertools
 import logging
 import shutil
 import socket
@@ -8,14 +9,21 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from monitor.audio.ring import Samples
+from monitor.audio.sources import udp
 from monitor.audio.sources.rtp import PacketReader
 from monitor.audio.sources.source import Lost
-from monitor.audio.sources.udp import RejectedPackets, Udp, UdpStream
+from monitor.audio.sources.udp import (
+    FollowedSender,
+    RejectedPackets,
+    Udp,
+    UdpStream,
+)
 from monitor.config.audio import SourceSettings
 from monitor.errors import SourceError
 from tests.support.capture_reader import running_capture
@@ -143,6 +151,61 @@ def test_what_cannot_be_read_is_said_instead_of_silence(
     assert sum("those of 127.0.0.1" in line for line in caplog.messages) == 1
 
 
+def test_what_cannot_be_read_is_no_fault_while_a_sender_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: next(now) * 0.002)
+    monkeypatch.setattr(udp, "time", clock)
+    port, heard = free_port(), 0
+    with (
+        closing(Udp(f"udp:127.0.0.1:{port}", RATE, 1).open()) as stream,
+        sender_to(port) as send,
+        sender_to(port, "127.0.0.2") as other,
+    ):
+        for place in range(1000):
+            other(b"junk")
+            send(packet(place))
+            item = stream.read(0.02)
+            heard += 0 if item is None else _count(item)
+    assert clock.monotonic() > 4.0
+    assert heard > 900 * COUNT
+
+
+def test_another_sender_that_is_heard_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    settings = SourceSettings(
+        name="shed", input=f"udp:127.0.0.1:{port}", sample_rate=RATE
+    )
+    with running_capture(settings, RATE) as reader:
+        for host in ("127.0.0.1", "127.0.0.2"):
+            with sender_to(port, host) as send:
+                for place in range(1000):
+                    send(packet(place))
+                    time.sleep(0.01)
+                    reader.take()
+                    if f"from {host}, 16000 Hz, 1 channel" in reader.sentences[-1]:
+                        break
+    assert reader.states == ["opening", "listening", "listening"]
+    assert "from 127.0.0.2, 16000 Hz" in reader.sentences[-1]
+    assert [line for line in caplog.messages if "heard now" in line] == [
+        f"packets at 'udp:127.0.0.1:{port}': those of 127.0.0.2 are heard now, before "
+        "it were those of 127.0.0.1"
+    ]
+
+
+def test_a_sender_that_is_heard_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    followed = FollowedSender("packets")
+    for second in range(121):
+        followed.follow(f"10.0.0.{second % 2}", float(second))
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0].startswith("packets: those of 10.0.0.1 are heard now")
+
+
 class Flooded(socket.socket):
     """A socket at which junk arrives faster than it can be read."""
 
@@ -181,6 +244,18 @@ def test_each_stranger_is_named_once_and_counted_later(
     assert caplog.messages[1] == (
         "packets at 'udp:5004': left out in the latest hour: 3601 of 10.0.0.7"
     )
+
+
+def test_strangers_of_an_earlier_hour_leave_room_for_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rejected = RejectedPackets("packets")
+    for hour in range(3):
+        for host in range(20):
+            rejected.add(f"10.{hour}.0.{host}", "are no RTP", hour * 3600.0)
+        rejected.add("10.9.9.9", "are no RTP", hour * 3600.0 + 3599)
+    said = [line for line in caplog.messages if "are left out" in line]
+    assert len(said) == 20
 
 
 def test_a_port_in_use_is_named() -> None:
