@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -146,6 +148,8 @@ class Analyzer:
 
     def _analyze(self, task: Task, path: Path, progress: Progress) -> Entry:
         settings, name = self._settings, task.input.name
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise SoundMonitorError(f"{name}: it is not a regular file")
         found = recording_time(name, path, settings.times)
         source = settings.source or recorder_of(name)
         assert task.entry.output is not None
@@ -192,7 +196,7 @@ def _named(task: Task, path: Path, sentence: str) -> str:
 def _throttled(progress: Progress, path: Path) -> Progress:
     """Call `progress` with a share of the length, now and then."""
     try:
-        length = max(soundfile.info(path).duration, 1e-3)
+        length = max(soundfile.info(os.fsencode(path)).duration, 1e-3)
     except (soundfile.SoundFileError, OSError):
         return lambda _seconds: None
     newest = time.monotonic()

@@ -61,7 +61,8 @@ def find_inputs(arguments: Sequence[str]) -> list[ArchiveInput]:
     """
     found: dict[str, ArchiveInput] = {}
     for argument in arguments:
-        inputs = _at_url(argument) if "://" in argument else _at_path(argument)
+        place = argument.removeprefix("file://")
+        inputs = _at_url(place) if "://" in place else _at_path(place)
         count = 0
         for each in inputs:
             other = found.setdefault(each.name, each)
@@ -82,7 +83,7 @@ def _at_path(argument: str) -> Iterator[ArchiveInput]:
     if path.is_dir():
         root = _absolute(path)
         yield from (_local(file, root) for file in _walk(root))
-    elif path.exists():
+    elif os.path.lexists(path):
         yield _local(_absolute(path), _absolute(path).parent)
     elif glob.has_magic(argument):
         root = _absolute(_plain_part(argument))
@@ -108,11 +109,14 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _local(file: Path, root: Path) -> ArchiveInput:
     try:
-        facts = file.stat()
         name = f"{root.name}/{file.relative_to(root)}".lstrip("/")
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(f"{printable(path_text(file))}: {error}") from None
     shown = printable(path_text(name))
+    try:
+        facts = file.stat()
+    except OSError:  # its analysis says so
+        return ArchiveInput(shown, str(file), 0, "")
     return ArchiveInput(shown, str(file), facts.st_size, str(facts.st_mtime_ns))
 
 

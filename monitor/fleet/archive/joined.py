@@ -26,27 +26,22 @@ CREATE TEMP TABLE recordings AS
 SELECT *, row_number() OVER (ORDER BY start_ms, file) AS session,
     dense_rank() OVER (ORDER BY source) AS source_key
 FROM (
-    SELECT output, any_value(file) AS file, any_value(source) AS source,
-        any_value(sample_rate) AS sample_rate, any_value(epoch_ms("start")) AS start_ms,
-        any_value(windows_ms) AS windows_ms,
-        any_value(epoch_ms("start") + round(1000 * seconds)::BIGINT) AS end_ms
+    SELECT output, file, source, sample_rate, epoch_ms("start") AS start_ms, windows_ms,
+        epoch_ms("start") + round(1000 * seconds)::BIGINT AS end_ms
     FROM read_json($manifests, format = 'newline_delimited', ignore_errors = true,
         columns = {output: 'VARCHAR', file: 'VARCHAR', source: 'VARCHAR',
         sample_rate: 'INTEGER', seconds: 'DOUBLE', start: 'TIMESTAMP',
-        windows_ms: 'BIGINT[][]'})
-    WHERE output IS NOT NULL AND source IS NOT NULL AND sample_rate > 0
-    GROUP BY output
+        windows_ms: 'BIGINT[][]', generation: 'INTEGER'})
+    WHERE file IS NOT NULL
+    -- As `Entry.rank`.
+    QUALIFY row_number() OVER (PARTITION BY file ORDER BY coalesce(generation, 0) DESC,
+        output IS NULL) = 1
 )
-WHERE start_ms IS NULL
-    OR (end_ms + 60000 > coalesce($since, 0) AND start_ms < coalesce($until, 1e15))
+WHERE output IS NOT NULL AND source IS NOT NULL AND sample_rate > 0
+    AND (start_ms IS NULL OR (end_ms + 60000 > coalesce($since, 0)
+    AND start_ms < coalesce($until, 1e15)))
 """
 """With a minute more: a sound may end behind the last window."""
-
-
-_TWICE = """
-SELECT output FROM recordings
-WHERE file IN (SELECT file FROM recordings GROUP BY file HAVING count(*) > 1)
-"""
 
 
 class ArchiveRows:
@@ -75,13 +70,6 @@ class ArchiveRows:
         # Its bars would be between the lines of a table.
         database.execute("SET enable_progress_bar = false")
         database.execute(_RECORDINGS, {"manifests": manifests, **self._bounds})
-        # A run with another shard, or none, deleted what was there before it.
-        gone = [
-            output
-            for (output,) in database.execute(_TWICE).fetchall()
-            if not (folder / "levels" / f"{output}.parquet").exists()
-        ]
-        database.execute("DELETE FROM recordings WHERE output IN $gone", {"gone": gone})
 
     def rows(self, kind: str, query: str) -> Iterator[dict[str, Any]]:
         """Run a query of `{rows}`, the rows of one kind, and of the time range."""

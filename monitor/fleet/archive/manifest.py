@@ -6,9 +6,10 @@ Each shard has a manifest of its own, so that jobs on many machines write one fo
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
@@ -18,6 +19,9 @@ from monitor.fleet.archive.tables import KINDS
 from monitor.text import path_text, printable
 
 PATTERN = "manifest*.jsonl"
+
+_LEFT = re.compile(r"\..*\.part|\.[0-9a-f]{32}(\.[^.]*)?")
+"""Files that are being written, and copies of recordings at URLs."""
 
 Status = Literal["done", "damaged", "failed"]
 
@@ -63,10 +67,20 @@ class Entry:
     sample_rate: int | None = None
     """Samples a second of the model."""
 
+    generation: int = 0
+    """Number of identities that the recording had before, as by another change or with
+    other settings, in whatever manifest: the highest one counts.
+    """
+
     @property
     def identity(self) -> tuple[str, int, str, str, str]:
         """Two with the same one have the same results."""
         return (self.file, self.size, self.version, self.model, self.settings)
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """Of several entries of a recording that of the highest rank counts."""
+        return (self.generation, self.output is not None)
 
 
 class Manifest:
@@ -98,16 +112,12 @@ class Manifest:
                 f"--out: another run is writing {printable(path_text(self._path))}; "
                 "wait for it, or give each a --shard of its own"
             ) from None
-        self._own = {entry.file: entry for entry in _read(self._path)}
-        self.entries: dict[str, Entry] = {}
+        self._presence = _sweep(folder)
+        self._own = _newest(_read(self._path))
+        self.entries = _newest(
+            entry for path in sorted(folder.glob(PATTERN)) for entry in _read(path)
+        )
         """The newest of each recording, of any shard."""
-
-        for path in sorted(folder.glob(PATTERN)):
-            for entry in _read(path):
-                before = self.entries.setdefault(entry.file, entry)
-                # A run with another shard, or none, deleted what was there before it.
-                if before is not entry and not self._has_files(before):
-                    self.entries[entry.file] = entry
 
     def __enter__(self) -> Self:
         return self
@@ -123,10 +133,9 @@ class Manifest:
     def add(self, entry: Entry) -> None:
         """Write a line, after the files of the recording; delete those of before."""
         before = self.entries.get(entry.file)
-        if before is not None and before.output not in (None, entry.output):
-            for kind in KINDS:
-                with suppress(FileNotFoundError):
-                    (self._folder / kind / f"{before.output}.parquet").unlink()
+        if before is not None:
+            is_other = before.identity != entry.identity
+            entry = replace(entry, generation=before.generation + is_other)
         self.entries[entry.file] = self._own[entry.file] = entry
         if self._log is None:
             self._end_torn_line()
@@ -134,6 +143,10 @@ class Manifest:
         self._log.write(_line(entry))
         self._log.flush()
         os.fsync(self._log.fileno())
+        if before is not None and before.output not in (None, entry.output):
+            for kind in KINDS:
+                with suppress(FileNotFoundError):
+                    (self._folder / kind / f"{before.output}.parquet").unlink()
 
     def close(self) -> None:
         """Write one line for each recording, in the order of their names."""
@@ -143,16 +156,41 @@ class Manifest:
             lines = (_line(self._own[name]) for name in sorted(self._own))
             beside.write_text("".join(lines), encoding="utf-8")
             beside.replace(self._path)
+        self._presence.close()
         self._lock.close()
-
-    def _has_files(self, entry: Entry) -> bool:
-        return (self._folder / "levels" / f"{entry.output}.parquet").exists()
 
     def _end_torn_line(self) -> None:
         """End the line that a kill or a full disk has cut off."""
         if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
             with self._path.open("a", encoding="utf-8") as file:
                 file.write("\n")
+
+
+def _newest(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """Return the entry of each recording that counts; later ones are newer."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        before = found.get(entry.file)
+        if before is None or entry.rank >= before.rank:
+            found[entry.file] = entry
+    return found
+
+
+def _sweep(folder: Path) -> IO[str]:
+    """Delete what a kill has left, unless another run writes into the folder.
+
+    Returns:
+        A file whose lock, until it is closed, keeps other runs from doing so.
+    """
+    lock = (folder / ".runs.lock").open("a")
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for place in (folder, *(folder / kind for kind in KINDS)):
+            for path in place.glob(".*"):
+                if _LEFT.fullmatch(path.name):
+                    path.unlink()
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
 
 
 def _line(entry: Entry) -> str:

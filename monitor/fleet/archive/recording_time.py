@@ -1,6 +1,7 @@
 """The time at which a recording began: from a sidecar, its header, or its name."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 import soundfile
 
 from monitor.errors import UsageError
+from monitor.private_files import read_regular
 
 _YEARS = range(1990, 2101)
 _MOST_BYTES = 2**20
@@ -144,8 +146,7 @@ def _of_name(stem: str, zone: tzinfo) -> datetime | None:
 
 def _of_sidecar(path: Path, zone: tzinfo) -> datetime | None:
     try:
-        with path.open("rb") as file:
-            facts = json.loads(file.read(_MOST_BYTES))
+        facts = json.loads(read_regular(path, _MOST_BYTES))
         value = next((facts[key] for key in _KEYS if key in facts), None)
         if isinstance(value, int | float):
             return datetime.fromtimestamp(value, UTC)
@@ -162,7 +163,7 @@ def _of_guano(chunk: bytes, zone: tzinfo) -> datetime | None:
 def _of_comment(path: Path) -> datetime | None:
     """Read the comment of an AudioMoth: in a LIST chunk, or a tag of FLAC."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             found = _COMMENT.search(file.comment)
     except (soundfile.SoundFileError, OSError, UnicodeError):
         return None

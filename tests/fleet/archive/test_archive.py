@@ -206,6 +206,26 @@ def test_a_cut_line_of_the_manifest_costs_one_recording(tmp_path: Path) -> None:
     assert set(entries(tmp_path)) == {"a.wav", "c.wav"}
 
 
+def test_what_is_no_regular_file_fails_alone_and_any_name_is_read(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "in"
+    path = write_recording(folder / "20240501_050000.wav", 6.0)
+    path.rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9_20240501_050000.wav"))
+    (folder / "gone.wav").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.wav")
+    write_recording(folder / "sidecar.wav", 6.0)
+    os.mkfifo(folder / "sidecar.json")
+    settings = settings_for(tmp_path / "out")
+    totals = run_inline(folder, settings)
+    assert (totals.done, totals.failed, totals.events) == (2, 2, 2)
+    found = entries(settings.out)
+    named = found["in/caf\\xe9_20240501_050000.wav"]
+    assert named["start"] == "2024-05-01T05:00:00.000Z"
+    assert str(found["in/gone.wav"]["error"]).startswith("in/gone.wav: FileNotFound")
+    assert found["in/pipe.wav"]["error"] == "in/pipe.wav: it is not a regular file"
+
+
 def test_a_second_run_into_a_folder_is_refused(tmp_path: Path) -> None:
     with Manifest(tmp_path):
         with pytest.raises(SoundMonitorError, match="another run is writing"):

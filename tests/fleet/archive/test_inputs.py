@@ -1,5 +1,6 @@
 """The recordings of an archive are found, and named, the same way everywhere."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def test_recordings_inside_a_zip_are_found(cards: Path, tmp_path: Path) -> None:
     (found,) = find_inputs([f"zip://june/*.WAV::file://{tmp_path}/card.zip"])
     assert found.name == "june/1.WAV"
     assert found.version
+
+
+def test_what_cannot_be_read_is_found_and_stops_nothing(cards: Path) -> None:
+    (cards / "a" / "gone.wav").symlink_to("nowhere")
+    os.mkfifo(cards / "a" / "pipe.wav")
+    Path(os.fsdecode(os.fsencode(cards) + b"/a/caf\xe9.wav")).touch()
+    folder = ["a/1.WAV", "a/2.wav", "a/caf\\xe9.wav", "a/gone.wav", "a/pipe.wav"]
+    assert names(cards / "a") == names(f"file://{cards}/a") == folder
+    assert names(f"{cards}/a/[gp]*") == ["a/gone.wav", "a/pipe.wav"]
+    assert names(cards / "a" / "gone.wav") == ["a/gone.wav"]
 
 
 def test_two_recordings_of_one_name_are_refused(cards: Path, tmp_path: Path) -> None:
