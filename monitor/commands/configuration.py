@@ -217,23 +217,38 @@ def _with_bundle(
     """
     if config.rollout.url is None:
         return _Bundled(config)
-    from monitor.runtime.rollout_state import STAGED, bundle_folder
+    from monitor.runtime.rollout_state import (
+        LEFT_OUT,
+        STAGED,
+        UNCOUNTED,
+        bundle_folder,
+    )
 
     folder = bundle_folder(state_dir)
     if staged := environ.get(STAGED):
         return _Bundled(folder.merged(config, int(staged)), int(staged))
-    running = None
+    version, fault = None, ""
     try:
-        state = folder.read()
-        running, sentence = state.running, state.sentence
-        merged = config if running is None else folder.merged(config, running)
+        before = folder.read()
+        state = before.trusted(config.rollout.public_keys)
+        if before.running is not None and before.running != state.running:
+            fault = (
+                f"bundle {before.running.version} is left out: its key is no longer in "
+                "rollout.public_keys"
+            )
+        left_out = state.running if state.trial is not None else None
+        if left_out is not None and left_out.digest == environ.get(LEFT_OUT):
+            state = state.rolled_back(UNCOUNTED)
+            fault = f"bundle {left_out.version} is left out: {UNCOUNTED}"
+        version = None if state.running is None else state.running.version
+        merged = config if version is None else folder.merged(config, version)
     except OSError as error:
         fault = f"bundles cannot be read: {folder.path}: {error.strerror}"
         return _Bundled(config, None, fault, fault)
     except ConfigError as error:
-        fault = f"bundle {running} is left out: {first_fault(str(error))}"
+        fault = f"bundle {version} is left out: {first_fault(str(error))}"
         return _Bundled(config, None, fault, fault)
-    return _Bundled(merged, running, sentence)
+    return _Bundled(merged, version, fault or state.sentence, fault)
 
 
 def _read_overrides(path: Path) -> tuple[Overrides, list[str]]:

@@ -1,9 +1,10 @@
 """`sound-monitor run`: the daemon."""
 
 import logging
+import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,12 +105,13 @@ def run(
 
     share_heap()
     configuration = load(config)
+    environ: Mapping[str, str] = os.environ
     log_to_stderr()
     if configuration.config.rollout.url is not None:
         from monitor.runtime.rollout_state import note_start
 
-        note_start(configuration.state_dir)
-        configuration = load_again(configuration)
+        environ = {**environ, **note_start(configuration.state_dir)}
+        configuration = load_again(configuration, environ)
     configuration = configuration.fitting(model)
     options = {"inputs": inputs or [], "model": None if model is None else str(model)}
     facts = DaemonFacts(
@@ -132,7 +134,7 @@ def run(
     def reread() -> "FreshConfig":
         from monitor.runtime.reload import FreshConfig
 
-        again = load_again(configuration).fitting(model)
+        again = load_again(configuration, environ).fitting(model)
         return FreshConfig(
             chosen(again),
             again.state_dir,

@@ -84,6 +84,7 @@ class Download:
             url = self._url if self._file else redact_url(self._url)
             logger.warning("no bundle from %s: %s", url, reason)
         self._failures += 1
+        self._tag = ""  # it may be what fails
 
     def _copy(self, stop: threading.Event) -> Fetched | None:
         # A pipe without a writer would hold up the opening for ever.
@@ -119,6 +120,8 @@ class Download:
             if response.status_code != httpx.codes.OK:
                 raise httpx.HTTPError(f"HTTP {response.status_code}")
             tag = response.headers.get("etag", "")
+            # No other one can be sent back.
+            tag = tag if tag.isascii() else ""
             return self._save(response.iter_raw(_COPY_BYTES), tag, stop)
 
     def _save(

@@ -24,7 +24,12 @@ from monitor.records import HealthKind, HealthState
 from monitor.runtime.bundle_download import Download, Fetched
 from monitor.runtime.bundle_file import BundleError, read_bundle
 from monitor.runtime.health import HealthReport, HealthReports
-from monitor.runtime.rollout_state import STAGED, BundleFolder, RolloutState
+from monitor.runtime.rollout_state import (
+    STAGED,
+    BundleFolder,
+    Offered,
+    RolloutState,
+)
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.statistics import Statistics
@@ -86,11 +91,13 @@ class Rollout(Sink):
         self._thread = BackgroundThread("rollout", self._run)
         self._latest: Statistics | None = None
         try:
-            self._state = context.folder.read()
+            before = context.folder.read()
         except OSError as error:
             logger.error("bundles are forgotten: %s", error)
-            self._state = RolloutState()
-        self._loaded = self._state.running
+            before = RolloutState()
+        self._state = before.trusted(settings.public_keys)
+        self._is_written = self._state == before
+        self._loaded = self._digest
         """The bundle that the parts of this monitor were made with."""
 
         self._asked_at: float | None = None
@@ -130,7 +137,9 @@ class Rollout(Sink):
         # Again and again: a reload with another model clears every problem.
         self._context.reports.post(self._health)
         try:
-            if self._loaded != self._state.running:
+            if not self._is_written:
+                self._change(self._state)
+            if self._loaded != self._digest:
                 self._await_reload(now)
             elif self._state.trial is not None:
                 self._watch(now)
@@ -163,22 +172,23 @@ class Rollout(Sink):
         Raises:
             BundleError: It must not be used.
         """
-        context, state = self._context, self._state
+        context, newest = self._context, self._state.newest
         bundle = read_bundle(fetched.path, self._settings.public_keys)
-        version = bundle.manifest.version
-        # Whoever has stolen a key may have used up the numbers.
-        newest = state.newest if state.key in self._settings.public_keys else 0
-        if version < newest:
-            raise BundleError(f"its version is {version}, and {newest} was seen")
-        if version == newest and bundle.digest != state.digest:
+        version, digest = bundle.manifest.version, bundle.digest
+        if newest is not None and version < newest.version:
+            raise BundleError(
+                f"its version is {version}, and {newest.version} was seen"
+            )
+        if newest is not None and version == newest.version and digest != newest.digest:
             raise BundleError(f"it is another one with version {version}")
-        if version != newest:
-            self._change(state.with_newest(version, bundle.digest, bundle.key))
-        is_known = version == state.running or state.why_bad(version) is not None
+        offered = Offered(version=version, digest=digest, keys=(bundle.key,))
+        if (state := self._state.with_newest(offered)) != self._state:
+            self._change(state)
+        is_known = digest == self._digest or state.why_bad(offered) is not None
         if is_known or not bundle.manifest.is_for(context.monitor):
             self._download.confirm(fetched)
             return
-        if bundle.digest != self._unfit[0]:
+        if digest != self._unfit[0]:
             if not self._can_reload:
                 return
             context.folder.install(fetched.path, bundle)
@@ -187,13 +197,18 @@ class Rollout(Sink):
                 return
             if not problems:
                 self._unfit = ("", "")
-                self._change(self._state.with_trial(version, self._troubles() or ()))
+                self._change(state.with_trial(offered, self._troubles() or ()))
                 logger.info("bundle %d is on trial", version)
                 return
-            self._unfit = (bundle.digest, problems)
+            self._unfit = (digest, problems)
             context.folder.write(self._state)  # removes it
         # After a restart or a reload it is tried again: the configuration may be wrong.
         raise BundleError(f"bundle {version} does not fit here: {self._unfit[1]}")
+
+    @property
+    def _digest(self) -> str:
+        """The bundle that is to be used; empty: none."""
+        return self._state.running.digest if self._state.running is not None else ""
 
     @property
     def _can_reload(self) -> bool:
@@ -222,13 +237,14 @@ class Rollout(Sink):
             self._reload_before = latest
             if latest.is_taken:
                 # Nothing changed, or this would have been closed.
-                self._loaded, self._asked_at = self._state.running, None
+                self._loaded, self._asked_at = self._digest, None
             elif self._state.trial is not None:
                 self._roll_back(f"it cannot be loaded: {latest.detail}")
 
     def _watch(self, now: float) -> None:
         """End the trial if health has worsened, or if it has lasted long enough."""
         assert self._state.trial is not None
+        assert self._state.running is not None
         troubles = self._troubles()
         if troubles is None:
             return
@@ -240,7 +256,8 @@ class Rollout(Sink):
             self._roll_back(f"while it was on trial: {worse[0]}: {troubles[worse[0]]}")
         elif now >= self._watched_since + self._settings.watch_seconds:
             self._change(self._state.kept())
-            logger.info("bundle %d has passed its trial", self._state.running)
+            version = self._state.running.version
+            logger.info("bundle %d has passed its trial", version)
 
     def _troubles(self) -> dict[str, str] | None:
         """Details of the problems that count, by SOURCE/KIND; None: unknown yet."""
@@ -253,7 +270,8 @@ class Rollout(Sink):
         }
 
     def _roll_back(self, why: str) -> None:
-        bad = self._state.running
+        assert self._state.running is not None
+        bad = self._state.running.version
         self._change(self._state.rolled_back(why))
         self._asked_at = self._watched_since = None
         logger.error("bundle %d is rolled back: %s", bad, why)
@@ -263,7 +281,7 @@ class Rollout(Sink):
     def _change(self, state: RolloutState) -> None:
         # First the disk: the reload that follows reads what is there.
         self._context.folder.write(state)
-        self._state = state
+        self._state, self._is_written = state, True
         self._report()
 
     def _refuse(self, sentence: str) -> None:
@@ -279,17 +297,15 @@ class Rollout(Sink):
         state, facts = self._state, self._context.facts
         self._fault = facts.bundle_fault
         refused = self._fault or self._refused
-        is_used = state.running is not None and not self._fault
+        running = None if self._fault else state.running
         facts.rollout = {
-            "bundle": str(state.running) if is_used else None,
+            "bundle": None if running is None else str(running.version),
             "on_trial": state.trial is not None,
-            "newest": state.newest or None,
-            "bad": [it.model_dump() for it in state.bad],
+            "newest": None if state.newest is None else state.newest.version,
+            "bad": [it.model_dump(exclude={"digest"}) for it in state.bad],
             "refused": refused or None,
         }
-        why = state.why_bad(state.newest)
-        rolled_back = f"bundle {state.newest} was rolled back: {why}" if why else ""
-        detail = refused or rolled_back
+        detail = refused or state.rolled_back_newest
         state_of_health: HealthState = "raised" if detail else "cleared"
         self._health = HealthReport("rollout", state_of_health, detail)
 

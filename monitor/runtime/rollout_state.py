@@ -6,7 +6,7 @@ state_dir/rollout/12.json, 12.safetensors    settings and model of bundle 12
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,11 @@ STAGED = "SOUND_MONITOR_STAGED_BUNDLE"
 """Variable with the version of a bundle that a child process is to check: it takes the
 place of the one that runs."""
 
+LEFT_OUT = "SOUND_MONITOR_LEFT_OUT_BUNDLE"
+"""Variable with the digest of a bundle on trial that is not used; see `note_start`."""
+
+UNCOUNTED = "it was on trial, and the start of the monitor could not be counted"
+
 MOST_RESTARTS = 1
 """Restarts that a bundle on trial survives: the power may fail."""
 
@@ -41,10 +46,25 @@ _MOST_BAD = 50
 logger = logging.getLogger(__name__)
 
 
+class Offered(Settings):
+    """A bundle that was offered; the number alone could be that of a thief, too."""
+
+    version: int
+    digest: str
+    """Of its content, whatever its share."""
+
+    keys: Annotated[tuple[str, ...], Field(strict=False)]
+    """The public keys that have signed it: two of them during a rotation."""
+
+    def is_trusted(self, keys: Collection[str]) -> bool:
+        """Whether one of its keys is among `keys`."""
+        return any(key in keys for key in self.keys)
+
+
 class Trial(Settings):
     """The trial of the bundle that runs."""
 
-    previous: int | None
+    previous: Offered | None
     """The bundle before; None: the settings of the configuration alone."""
 
     troubles: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -57,6 +77,7 @@ class BadBundle(Settings):
     """A bundle that was rolled back, and is never used again."""
 
     version: int
+    digest: str
     why: str
     """The reason, a sentence."""
 
@@ -64,24 +85,22 @@ class BadBundle(Settings):
 class RolloutState(Settings):
     """What is known of bundles from one run to the next; transitions make new ones."""
 
-    running: int | None = None
+    running: Offered | None = None
     """The bundle that is used; None: the settings of the configuration alone."""
 
     trial: Trial | None = None
-    newest: int = 0
-    """Highest version that was ever offered; a lower one is not taken."""
-
-    digest: str = ""
-    """Of the content of that version; another bundle cannot have its number."""
-
-    key: str = ""
-    """The public key that signed it."""
+    newest: Offered | None = None
+    """That of the highest version that was ever offered: a lower one is not taken, nor
+    another one of this version.
+    """
 
     bad: Annotated[tuple[BadBundle, ...], Field(strict=False)] = ()
 
-    def why_bad(self, version: int) -> str | None:
-        """Return why a version was rolled back; None: it was not."""
-        return next((it.why for it in self.bad if it.version == version), None)
+    def why_bad(self, offered: Offered | None) -> str | None:
+        """Return why a bundle was rolled back; None: it was not."""
+        if offered is None:
+            return None
+        return next((it.why for it in self.bad if it.digest == offered.digest), None)
 
     @property
     def sentence(self) -> str:
@@ -89,20 +108,52 @@ class RolloutState(Settings):
         parts = []
         if self.running is not None:
             trial = ", on trial" if self.trial is not None else ""
-            parts.append(f"settings of bundle {self.running}{trial}")
-        if why := self.why_bad(self.newest):
-            parts.append(f"bundle {self.newest} was rolled back: {why}")
+            parts.append(f"settings of bundle {self.running.version}{trial}")
+        if why := self.rolled_back_newest:
+            parts.append(why)
         return "; ".join(parts)
 
-    def with_newest(self, version: int, digest: str, key: str) -> "RolloutState":
-        """Return the state after a version was offered."""
-        update = {"newest": version, "digest": digest, "key": key}
+    @property
+    def rolled_back_newest(self) -> str:
+        """That the newest bundle was rolled back, a sentence, or empty."""
+        why = self.why_bad(self.newest)
+        if why is None or self.newest is None:
+            return ""
+        return f"bundle {self.newest.version} was rolled back: {why}"
+
+    def trusted(self, keys: Collection[str]) -> "RolloutState":
+        """Return the state without the bundles whose keys were all removed.
+
+        Whoever has stolen a key may have used up the numbers, so they are free again.
+        """
+
+        def kept(offered: Offered | None) -> Offered | None:
+            return offered if offered and offered.is_trusted(keys) else None
+
+        trial, running = self.trial, kept(self.running)
+        if trial is not None:
+            previous = kept(trial.previous)
+            trial = trial.model_copy(update={"previous": previous})
+            if running is None:
+                running, trial = previous, None
+        newest = kept(self.newest) or running
+        update = {"running": running, "trial": trial, "newest": newest}
         return self.model_copy(update=update)
 
-    def with_trial(self, version: int, troubles: Collection[str]) -> "RolloutState":
-        """Return the state in which a version is on trial."""
+    def with_newest(self, offered: Offered) -> "RolloutState":
+        """Return the state after a bundle was offered, or one signed with a new key."""
+        if self.newest is not None and self.newest.digest == offered.digest:
+            keys = tuple(sorted({*self.newest.keys, *offered.keys}))
+            offered = offered.model_copy(update={"keys": keys})
+        running = self.running
+        if running is not None and running.digest == offered.digest:
+            running = offered
+        return self.model_copy(update={"newest": offered, "running": running})
+
+    def with_trial(self, offered: Offered, troubles: Collection[str]) -> "RolloutState":
+        """Return the state in which a bundle is on trial."""
         trial = Trial(previous=self.running, troubles=tuple(sorted(troubles)))
-        return self.model_copy(update={"running": version, "trial": trial})
+        return self.model_copy(update={"running": offered, "trial": trial})
 
     def kept(self) -> "RolloutState":
         """Return the state after a trial that was passed."""
@@ -112,8 +163,10 @@ class RolloutState(Settings):
         """Return the state after a trial that was failed."""
         assert self.trial is not None
         assert self.running is not None
-        bad = (*self.bad, BadBundle(version=self.running, why=why))[-_MOST_BAD:]
-        update = {"running": self.trial.previous, "trial": None, "bad": bad}
+        version, digest = self.running.version, self.running.digest
+        bad = BadBundle(version=version, digest=digest, why=why)
+        all_bad = (*self.bad, bad)[-_MOST_BAD:]
+        update = {"running": self.trial.previous, "trial": None, "bad": all_bad}
         return self.model_copy(update=update)
 
     def restarted(self) -> "RolloutState":
@@ -157,10 +210,11 @@ class BundleFolder:
             OSError: It cannot be written.
         """
         write_private(self.path / BUNDLE_STATE, state.model_dump_json(indent=1) + "\n")
-        used = {state.running, state.trial and state.trial.previous}
+        previous = None if state.trial is None else state.trial.previous
+        used = (state.running, previous)
         for file in self.path.glob("[0-9]*.*"):
             if file.suffix in (".json", ".safetensors") and file.stem not in {
-                str(it) for it in used
+                str(it.version) for it in used if it is not None
             }:
                 file.unlink(missing_ok=True)
 
@@ -202,24 +256,29 @@ def bundle_folder(state_dir: Path) -> BundleFolder:
     return BundleFolder(state_dir / BUNDLES)
 
 
-def note_start(state_dir: Path) -> None:
-    """Count the start of a monitor; a bundle that saw too many is rolled back."""
-    folder = bundle_folder(state_dir)
+def note_start(state_dir: Path) -> Mapping[str, str]:
+    """Count the start of a monitor; a bundle that saw too many is rolled back.
+
+    Returns:
+        Variables for the reading of the configuration: a start that cannot be counted
+        is without the bundle on trial, which could else end the monitor for ever.
+    """
+    folder, before = bundle_folder(state_dir), RolloutState()
     try:
-        for rest in folder.path.glob(f"{DOWNLOAD}*"):
-            rest.unlink()
         before = folder.read()
         state = before.restarted()
-        if state == before:
-            return
-        folder.write(state)
+        if state != before:
+            folder.write(state)
+        for rest in folder.path.glob(f"{DOWNLOAD}*"):
+            rest.unlink()
     except OSError as error:
         # A full disk must not keep a monitor from listening.
-        logger.error("the start is not counted, the trial goes on: %s", error)
-        return
-    if before.running != state.running and before.running is not None:
-        why = state.why_bad(before.running)
-        logger.error("bundle %d is rolled back: %s", before.running, why)
+        logger.error("the start is not counted: %s", error)
+        on_trial = before.running if before.trial is not None else None
+        return {LEFT_OUT: on_trial.digest} if on_trial is not None else {}
+    if before.running is not None and (why := state.why_bad(before.running)):
+        logger.error("bundle %d is rolled back: %s", before.running.version, why)
+    return {}
 
 
 def _object(content: bytes) -> dict[str, Any]:

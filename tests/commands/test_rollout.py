@@ -1,6 +1,7 @@
 """The operator's side: a key, a bundle that is checked, and a look at it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,15 @@ from monitor.commands.app import run_command_line
 from monitor.commands.configuration import load
 from monitor.config.bundle import BUNDLES
 from monitor.runtime.bundle_file import read_bundle
-from monitor.runtime.rollout_state import BadBundle, RolloutState, bundle_folder
+from monitor.runtime.rollout_state import (
+    BadBundle,
+    RolloutState,
+    Trial,
+    bundle_folder,
+    note_start,
+)
 from tests.support import ROOT
-from tests.support.bundles import made, public
+from tests.support.bundles import OTHER_KEY, made, offered, public
 
 URBAN = ROOT / "monitor" / "model" / "weights" / "urban.safetensors"
 
@@ -114,7 +121,7 @@ class Monitor:
             made(folder / "a", 3, {"detection": {"sensitivity": 0.9}}), None
         )
         bundle_folder(self.state).install(folder / "a", bundle)
-        bundle_folder(self.state).write(RolloutState(running=3))
+        bundle_folder(self.state).write(RolloutState(running=offered(3)))
 
     def write(self, more: str) -> None:
         rollout = f"{{url: 'https://a.example', public_keys: ['{public()}']}}"
@@ -133,8 +140,9 @@ def test_every_command_has_the_settings_of_the_bundle(
     assert found.bundle == 3
     assert run_command_line(["check", "--config", str(monitor.path)]) == 0
     assert "note: settings of bundle 3\n" in capsys.readouterr().out
-    bad = (BadBundle(version=4, why="overload"),)
-    bundle_folder(monitor.state).write(RolloutState(running=3, newest=4, bad=bad))
+    bad = (BadBundle(version=4, digest=offered(4).digest, why="overload"),)
+    state = RolloutState(running=offered(3), newest=offered(4), bad=bad)
+    bundle_folder(monitor.state).write(state)
     assert run_command_line(["check", "--json", "--config", str(monitor.path)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["bundle"] == 3
@@ -149,6 +157,29 @@ def test_a_bundle_that_no_longer_fits_is_left_out_and_said(tmp_path: Path) -> No
     found = load(monitor.path)
     assert found.config.detection.sensitivity == 0.5
     assert "bundle 3 is left out" in found.bundle_sentence
+
+
+def test_a_bundle_whose_key_was_removed_is_left_out_and_said(tmp_path: Path) -> None:
+    monitor = Monitor(tmp_path)
+    bundle_folder(monitor.state).write(RolloutState(running=offered(3, OTHER_KEY)))
+    found = load(monitor.path)
+    assert (found.config.detection.sensitivity, found.bundle) == (0.5, None)
+    assert found.bundle_fault == (
+        "bundle 3 is left out: its key is no longer in rollout.public_keys"
+    )
+
+
+def test_without_a_count_of_starts_the_bundle_on_trial_is_left_out(
+    tmp_path: Path,
+) -> None:
+    monitor, folder = Monitor(tmp_path), bundle_folder(tmp_path / "state")
+    (folder.path / "2.json").write_text('{"detection": {"sensitivity": 0.7}}')
+    folder.write(RolloutState(running=offered(3), trial=Trial(previous=offered(2))))
+    assert load(monitor.path).config.detection.sensitivity == 0.9
+    (folder.path / ".state.json.new").mkdir()  # as a full disk
+    found = load(monitor.path, {**os.environ, **note_start(monitor.state)})
+    assert (found.config.detection.sensitivity, found.bundle) == (0.7, 2)
+    assert "bundle 3 is left out: it was on trial" in found.bundle_fault
 
 
 def test_a_monitor_without_roll_out_ignores_bundles(tmp_path: Path) -> None:

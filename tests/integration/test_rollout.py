@@ -1,6 +1,7 @@
 """The real monitor takes bundles from a server, and gets rid of those that harm it."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from monitor.sinks.status_client import query_status
 from tests.integration.test_canary import QUIET
 from tests.support import ROOT
-from tests.support.bundles import BundleServer, made, public
+from tests.support.bundles import OTHER_KEY, BundleServer, made, public
 from tests.support.daemon import RunningMonitor
 from tests.support.source_programs import program
 
@@ -88,6 +89,31 @@ def test_a_bundle_arrives_is_loaded_and_kept(fleet: Fleet) -> None:
     assert reload["outcome"] == "taken"
     assert monitor.records("gap") == []
     assert [it for it in monitor.records("health") if it["kind"] == "rollout"] == []
+
+
+@pytest.mark.slow
+def test_a_reload_without_the_key_leaves_the_bundle_for_one_of_the_same_number(
+    fleet: Fleet,
+) -> None:
+    fleet.offer(13, {"detection": {"sensitivity": 0.6}})
+    with fleet.running(watch_seconds=1) as monitor:
+        fleet.wait(13)
+        path = fleet.folder / "config.yaml"
+        path.write_text(path.read_text().replace(public(), public(OTHER_KEY)))
+        monitor.process.send_signal(signal.SIGHUP)
+        fleet.wait(None)
+        monitor.wait_until(
+            lambda _: "its key is no" in str(fleet.status["rollout"]["refused"]),
+            SECONDS,
+        )
+        settings = {"detection": {"sensitivity": 0.7}}
+        offered = made(fleet.folder / "offered", 13, settings, key=OTHER_KEY)
+        fleet.server.content = offered.read_bytes()
+        fleet.wait(13)
+        monitor.wait_until(
+            lambda _: fleet.status["rollout"]["refused"] is None, SECONDS
+        )
+        assert monitor.stop()[0] == 0
 
 
 @pytest.mark.slow

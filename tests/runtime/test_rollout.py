@@ -1,7 +1,9 @@
 """A monitor takes new bundles, tries each once, and rolls back what worsens health."""
 
 import gzip
+import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from monitor.records import HealthKind
 from monitor.runtime.bundle_file import MAGIC
 from monitor.runtime.rollout_state import BundleFolder, note_start
-from tests.support.bundles import OTHER_KEY, BundleServer, public, signed
+from tests.support.bundles import OTHER_KEY, BundleServer, signed
 from tests.support.rollout import WATCH_SECONDS, Fleet, statistics
 
 
@@ -133,13 +135,30 @@ def test_one_restart_is_forgiven_and_the_second_rolls_back(fleet: Fleet) -> None
     assert fleet.checked == [1]
 
 
+def test_a_trial_whose_restarts_cannot_be_counted_ends(fleet: Fleet) -> None:
+    fleet.tried(1)
+    (blocked := fleet.folder.path / ".state.json.new").mkdir()  # as a full disk
+    (digest,) = note_start(fleet.state_dir).values()
+    assert fleet.folder.read().why_bad(fleet.folder.read().running) is None
+    fleet.facts.bundle_fault = "bundle 1 is left out"  # as `load` says with it
+    fleet.begin()
+    fleet.step(1.0)
+    assert fleet.shown["bundle"] is None
+    assert [it[:2] for it in fleet.health] == [("rollout", "raised")]
+    blocked.rmdir()
+    fleet.step(1.0)
+    (bad,) = fleet.folder.read().bad
+    assert (bad.version, bad.digest) == (1, digest)
+    assert fleet.folder.read().running is None
+
+
 def test_restarts_after_the_trial_are_nobody_s_business(fleet: Fleet) -> None:
     fleet.tried(1)
     fleet.step(1.0)
     fleet.step(WATCH_SECONDS)
     for _ in range(5):
         note_start(fleet.state_dir)
-    assert fleet.folder.read().running == 1
+    assert fleet.folder.read().running == fleet.folder.read().newest
 
 
 def refused(fleet: Fleet) -> str:
@@ -176,16 +195,21 @@ def test_another_bundle_of_the_same_version_is_refused(fleet: Fleet) -> None:
     assert "another one with version 5" in refused(fleet)
 
 
-def test_numbers_that_a_removed_key_used_up_are_free_again(fleet: Fleet) -> None:
-    keys = (public(), public(OTHER_KEY))
-    fleet.begin(keys=keys)
-    fleet.offer(1_000_000_000, share=1e-9, key=OTHER_KEY)
-    fleet.step()
-    fleet.offer(13)
-    assert "was seen" in refused(fleet)
-    fleet.begin()
-    fleet.step()
-    assert fleet.shown["bundle"] == "13"
+def test_a_larger_share_has_all_monitors_of_a_smaller_one_and_more(
+    fleet: Fleet,
+) -> None:
+    takers: list[set[str]] = [set()]
+    for share in (0.2, 0.4, 0.6, 0.8):
+        fleet.offer(5, share=share)
+        takers.append(set())
+        for monitor in map(str, range(30)):
+            shutil.rmtree(fleet.folder.path, ignore_errors=True)
+            fleet.begin(monitor=monitor)
+            fleet.step()
+            if fleet.shown["bundle"] == "5":
+                takers[-1].add(monitor)
+    assert all(less < more for less, more in pairwise(takers))
+    assert len(takers[-1]) < 30
 
 
 def test_the_share_of_a_version_may_grow(fleet: Fleet) -> None:
@@ -230,6 +254,22 @@ def test_a_broken_server_changes_nothing(
     assert fleet.shown["bundle"] is None
     assert fleet.checked == []
     assert list(fleet.folder.path.glob(".download-*")) == []
+
+
+@pytest.mark.parametrize(("tag", "steps"), [('"\xe9"', 1), ("x" * 70_000, 2)])
+def test_an_etag_that_cannot_be_sent_back_costs_no_bundle(
+    fleet: Fleet, tag: str, steps: int
+) -> None:
+    """The second is longer than a line of a request may be: the server refuses it."""
+    fleet.server.tag = tag
+    fleet.offer(1, share=1e-9)
+    fleet.step()
+    assert fleet.shown["newest"] == 1
+    fleet.server.tag = None
+    fleet.offer(2)
+    for _ in range(steps):
+        fleet.step()
+    assert fleet.checked == [2]
 
 
 def test_what_a_server_sends_is_never_unpacked(fleet: Fleet) -> None:

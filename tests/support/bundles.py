@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from monitor.runtime.bundle_file import MAGIC, Manifest, write_bundle
+from monitor.runtime.rollout_state import Offered
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes([1] * 32))
@@ -38,6 +39,11 @@ def made(
     return path
 
 
+def offered(version: int, key: Ed25519PrivateKey = KEY) -> Offered:
+    """What a state says of a bundle."""
+    return Offered(version=version, digest=f"of {version}", keys=(public(key),))
+
+
 def signed(path: Path, payload: bytes, key: Ed25519PrivateKey = KEY) -> Path:
     """A bundle that says anything, as only the owner of a key could make it."""
     raw = key.public_key().public_bytes_raw()
@@ -53,6 +59,9 @@ class BundleServer:
     def __init__(self) -> None:
         self.content = b""
         self.code = 200
+        self.tag: str | None = None
+        """ETag instead of the hash."""
+
         self.headers: dict[str, str] = {}
         self.answers: list[int] = []
 
@@ -78,7 +87,7 @@ class BundleServer:
                 thread.join()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        tag = f'"{hashlib.sha256(self.content).hexdigest()}"'
+        tag = self.tag or f'"{hashlib.sha256(self.content).hexdigest()}"'
         is_known = request.headers.get("if-none-match") == tag
         code = 304 if is_known and self.code == 200 else self.code
         self.answers.append(code)

@@ -1,6 +1,5 @@
 """The page follows the configuration of the monitor, without a restart."""
 
-import base64
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from monitor.commands.web import current_context
 from monitor.runtime.rollout_state import RolloutState, bundle_folder
 from monitor.web.app import build_app
 from monitor.web.context import WebContext
+from tests.support.bundles import offered, public
 from tests.support.web import WebClient
 
 BEFORE = """\
@@ -57,8 +57,7 @@ def test_a_changed_configuration_reaches_the_page(
 def test_a_bundle_of_the_fleet_reaches_the_page(
     file: Path, context: WebContext, tmp_path: Path
 ) -> None:
-    key = base64.b64encode(bytes(32)).decode()
-    rollout = f"{{url: 'file:/none', public_keys: ['{key}']}}"
+    rollout = f"{{url: 'file:/none', public_keys: ['{public()}']}}"
     file.write_text(f"{BEFORE.format(folder=tmp_path)}rollout: {rollout}\n")
     context.refresh()
     assert context.config.detection.sensitivity == 0.5
@@ -66,7 +65,7 @@ def test_a_bundle_of_the_fleet_reaches_the_page(
     folder.path.mkdir()
     settings = '{"detection": {"sensitivity": 0.9}}'
     (folder.path / "1.json").write_text(settings)
-    folder.write(RolloutState(running=1))
+    folder.write(RolloutState(running=offered(1)))
     context.refresh()
     assert context.config.detection.sensitivity == 0.9
 
