@@ -159,11 +159,12 @@ async def _unavailable(request: Request, error: Exception) -> Response:
 
     Browsers ask for HTML and get a page, scripts a sentence.
     """
-    kind = error.kind if isinstance(error, NoDatabaseError) else "unavailable"
-    if kind == "unavailable":
+    kind = getattr(error, "kind", "unavailable")
+    is_fault = not isinstance(error, NoDatabaseError)
+    if is_fault:
         logger.warning("%s", error)
     if "text/html" in request.headers.get("accept", ""):
-        return _error_page(request, kind, 503 if kind == "unavailable" else 200)
+        return _error_page(request, kind, 503 if is_fault else 200)
     t = translation(language_of(request))
     sentence = f"{t(f'error.{kind}')}. {t(f'error.{kind}_more')}"
     return JSONResponse({"sentence": sentence}, 503)

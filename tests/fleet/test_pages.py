@@ -182,6 +182,24 @@ def test_a_day_inside_a_long_gap_was_lost(
     assert "1 d 00 h" in page(client, f"/day?date={day}")
 
 
+def test_a_monitor_has_all_its_events_in_the_sum_of_a_day(
+    fill: Fill, client: WebClient
+) -> None:
+    script = Script("yard")
+    script.add("session")
+    for label in ("siren", "drilling", "car_horn", "dog_bark", "jackhammer"):
+        script.add("event", label=label)
+    fill(script)
+    assert re.search(r"yard - 5 car horn, dog bark, drilling ", page(client, "/day"))
+
+
+def test_a_database_that_is_away_is_no_damage(tmp_path: Path) -> None:
+    away = context_of("postgresql://127.0.0.1:1/fleet", tmp_path)
+    answer = WebClient(build_fleet_app(away)).get("/", headers={"accept": "text/html"})
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text
+
+
 def test_system_shows_versions_refused_messages_and_clocks(
     fill: Fill, client: WebClient
 ) -> None:
@@ -239,8 +257,8 @@ def test_a_database_that_is_away_or_empty_is_said_in_a_sentence(
 ) -> None:
     for url, words in (
         (server.url, "holds no fleet yet"),
-        (server.url.replace("/fleet?", "/none?"), 'database "none" does not exist'),
-        ("postgresql://127.0.0.1:1/fleet", "cannot be read"),
+        (server.url.replace("/fleet?", "/none?"), 'is away: .*"none" does not exist'),
+        ("postgresql://127.0.0.1:1/fleet", "is away"),
     ):
         context = context_of(url, tmp_path)
         with pytest.raises(StoreError, match=words), context.reading_fleet() as reader:

@@ -12,6 +12,14 @@ from monitor.web.context import WebContext
 if TYPE_CHECKING:
     from monitor.web.fleet.queries import FleetReader
 
+
+class AwayError(StoreError):
+    """The server of the database does not answer."""
+
+    kind = "fleet_away"
+    """Key of the sentence in `error`."""
+
+
 CONNECT_SECONDS = 5
 STATEMENT_MS = 10_000
 """Longest time of a query: a viewer waits, and PostgreSQL works, no longer."""
@@ -30,6 +38,7 @@ class FleetContext(WebContext):
 
         Raises:
             StoreError: It cannot be read, or no collector has made its tables.
+            AwayError: Its server does not answer.
         """
         import psycopg
 
@@ -45,6 +54,9 @@ class FleetContext(WebContext):
             ) as connection:
                 check_version(connection)
                 yield FleetReader(connection)
+        except psycopg.OperationalError as error:
+            reason = first_line(error)
+            raise AwayError(f"the fleet's database is away: {reason}") from None
         except psycopg.Error as error:
             reason = first_line(error)
             raise StoreError(f"the fleet's database cannot be read: {reason}") from None

@@ -74,12 +74,12 @@ SELECT monitors.monitor, monitors.site,
 FROM monitors
 LEFT JOIN LATERAL (
     SELECT sum(count)::bigint AS events,
-        array_agg(label ORDER BY count DESC, label) AS labels
+        (array_agg(label ORDER BY count DESC, label))[1:3] AS labels
     FROM (
         SELECT label, count(*) AS count FROM events
         WHERE at >= %(since)s AND at < %(until)s AND monitor = monitors.monitor
-        GROUP BY label ORDER BY count DESC, label LIMIT 3
-    ) AS most
+        GROUP BY label
+    ) AS every
 ) AS heard ON true
 LEFT JOIN LATERAL (
     SELECT sum(coalesce(left_out_seconds, extract(epoch FROM
