@@ -18,11 +18,11 @@ from monitor.commands.configuration_file import (
     text_digest,
 )
 from monitor.config.audio import SourceSettings
-from monitor.config.config import Config
+from monitor.config.config import Config, check_ports
 from monitor.config.load import check_settings, parse_config, parse_overrides
 from monitor.config.overrides import OVERRIDES, Overrides, merge
 from monitor.config.strict_yaml import read_yaml
-from monitor.errors import ConfigError, SoundMonitorError
+from monitor.errors import ConfigError, SoundMonitorError, UsageError
 from monitor.text import first_fault
 
 OPTIONS = "SOUND_MONITOR_RUN_OPTIONS"
@@ -279,7 +279,7 @@ def with_options(
     `inputs` replace all sources of the file.
 
     Raises:
-        ConfigError: An input has none of the known forms.
+        UsageError: An input has none of the known forms, or two have one port.
     """
     chosen: dict[str, object] = {}
     if model is not None:
@@ -303,4 +303,8 @@ def _sources(inputs: Sequence[str]) -> tuple[SourceSettings, ...]:
         name = kind if count == 0 else f"{kind}-{count + 1}"
         data = {"name": name, "input": spec}
         sources.append(check_settings(SourceSettings, data, "--input"))
+    try:
+        check_ports(sources)
+    except ValueError as error:
+        raise UsageError(f"--input: {error}") from None
     return tuple(sources)

@@ -48,13 +48,15 @@ def check_host(host: str) -> str:
 
 
 def check_url_parts(
-    url: str, schemes: Sequence[str], login: str = "username and password"
+    url: str,
+    schemes: Sequence[str],
+    advice: str = "write username and password in a configuration",
 ) -> SplitResult:
     """Return the parts of `url` if it has one of `schemes` and a host.
 
     Raises:
-        ValueError: It has another form, or contains a user, for which there are the
-            settings `login`.  The message does not contain the URL.
+        ValueError: It has another form, or contains a user, for which `advice`
+            says what to do.  The message does not contain the URL.
     """
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError("must not contain spaces or control characters")
@@ -69,8 +71,8 @@ def check_url_parts(
     if "@" in parts.netloc:
         raise PydanticCustomError(
             "secret",
-            "must not contain a user or a password; use {login}",
-            {"login": login},
+            "must not contain a user or a password; {advice}",
+            {"advice": advice},
         )
     if not host:
         raise ValueError("has no host")

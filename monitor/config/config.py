@@ -3,6 +3,7 @@
 `monitor.config.load` turns text into settings.  Nothing here opens a file.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Annotated, Literal
 
@@ -34,6 +35,26 @@ from monitor.text import WeightedUnits, weighted_unit
 
 _EVERY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104 - nothing is bound here
 """Hosts of a udp: input that stand for all addresses of the machine."""
+
+
+def check_ports(sources: Sequence[SourceSettings]) -> None:
+    """Check that no two sources listen at the same UDP port.
+
+    Raises:
+        ValueError: Two of them do.
+    """
+    ports = [
+        (source.name, *udp_address(source.input))
+        for source in sources
+        if source.input.startswith("udp:")
+    ]
+    for (first, host, port), (second, other, its_port) in combinations(ports, 2):
+        overlaps = host == other or not {host, other}.isdisjoint(_EVERY_ADDRESS)
+        if port == its_port and overlaps:
+            raise ValueError(
+                f"{first!r} and {second!r} both listen at the UDP port {port}; "
+                "give each a port of its own"
+            )
 
 
 class Config(Settings):
@@ -141,18 +162,7 @@ class Config(Settings):
     def _ports_differ(
         cls, sources: tuple[SourceSettings, ...]
     ) -> tuple[SourceSettings, ...]:
-        ports = [
-            (source.name, *udp_address(source.input))
-            for source in sources
-            if source.input.startswith("udp:")
-        ]
-        for (first, host, port), (second, other, its_port) in combinations(ports, 2):
-            overlaps = host == other or not {host, other}.isdisjoint(_EVERY_ADDRESS)
-            if port == its_port and overlaps:
-                raise ValueError(
-                    f"{first!r} and {second!r} both listen at the UDP port {port}; "
-                    "give each a port of its own"
-                )
+        check_ports(sources)
         return sources
 
     @field_validator("sources", mode="before")

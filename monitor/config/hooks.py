@@ -91,7 +91,7 @@ def check_url(url: str) -> str:
         ValueError: It has another form or scheme, or contains a user.  The message does
             not contain the URL.
     """
-    check_url_parts(url, ("https", "http"), "basic_user and basic_password")
+    check_url_parts(url, ("https", "http"), "use basic_user and basic_password")
     return url
 
 

@@ -21,7 +21,7 @@ _WITH_TLS = ("mqtts", "tls")
 
 
 def _is_broker_url(url: str) -> str:
-    parts = check_url_parts(url, tuple(PORTS))
+    parts = check_url_parts(url, tuple(PORTS), "use username and password")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("must be a scheme, a host and maybe a port: mqtts://HOST:8883")
     return url

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from monitor.config.base import Settings, Text
-from monitor.config.hooks import check_url
+from monitor.config.base import Settings, Text, check_url_parts
 
 KEY_BYTES = 32
 """Length of an ed25519 public key."""
 
 _FILE = "file:"
+_SCHEMES = ("https://", "http://")
+_NO_LOGIN = "bundles are fetched without a login, and protected by their signature"
 
 
 def _is_place(text: str) -> str:
@@ -20,7 +21,10 @@ def _is_place(text: str) -> str:
         if not text.startswith("file:/"):
             raise ValueError("must be an absolute path after file:, as file:/srv/fleet")
         return text
-    return check_url(text)
+    if not text.lower().startswith(_SCHEMES):
+        raise ValueError("must begin with https://, http:// or file:/")
+    check_url_parts(text, ("https", "http"), _NO_LOGIN)
+    return text
 
 
 def _is_key(text: str) -> str:

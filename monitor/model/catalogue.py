@@ -352,6 +352,7 @@ def _unknown(
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Say which of the known names are meant by a wrong one."""
+    known = list(dict.fromkeys(known))
     parts = set(name.lower().replace("-", "_").split("_"))
     close = get_close_matches(name, known, n=_NEAREST, cutoff=0.6)
     close += [it for it in known if parts & set(it.split("_")) and it not in close]

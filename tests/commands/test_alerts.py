@@ -11,6 +11,7 @@ import pytest
 
 from monitor.commands.app import run_command_line
 from monitor.sinks.alerts.alert import Attempt
+from monitor.sinks.alerts.body import render
 from monitor.sinks.alerts.outbox import Outbox, write_alerts
 from monitor.sinks.store.database import transaction
 from tests.support.alerts import SECRET, alert
@@ -148,4 +149,6 @@ def test_a_test_reaches_every_endpoint_and_reports_what_fails(
     }
     body = json.loads(good.requests[0].body)
     assert (body["kind"], body["rule"]) == ("test", "good")
+    template = "$label at $source, score $peak_score"
+    assert render(template, "text/plain", body) == "test at test, score 0.9"
     assert len({request.headers["webhook-id"] for request in good.requests}) == 2

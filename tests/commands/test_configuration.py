@@ -342,3 +342,9 @@ def test_check_says_which_settings_the_monitor_has_changed(
     found = json.loads(capsys.readouterr().out)
     assert found["notes"][0].startswith("overrides: sensitivity of siren 0.7")
     assert found["labels"]["siren"]["sensitivity"] == 0.7
+
+
+def test_inputs_at_one_udp_port_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^--input: 'udp' and 'udp-2' both listen"):
+        with_options(Config(), inputs=["udp:5004", "udp:5004"])
+    with_options(Config(), inputs=["udp:5004", "udp:5005"])

@@ -35,7 +35,7 @@ def test_a_stream_is_live(url: str) -> None:
 def test_a_scheme_may_have_capitals() -> None:
     assert built("RTSP://Host/Live").input == "rtsp://Host/Live"
     assert not built("Demo:").is_live
-    with pytest.raises(ValidationError, match="must not contain a user"):
+    with pytest.raises(ValidationError, match="a password; write username and"):
         built("RTSP://me:hunter2@host/live")
 
 

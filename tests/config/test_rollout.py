@@ -17,6 +17,8 @@ KEY = base64.b64encode(bytes(32)).decode()
         (f"{{url: 'ftp://a', public_keys: ['{KEY}']}}", "must begin with https://"),
         (f"{{url: 'https://u:p@a', public_keys: ['{KEY}']}}", "user or a password"),
         (f"{{url: 'file:srv/a', public_keys: ['{KEY}']}}", "absolute path"),
+        ("{url: /tmp/x}", r"must begin with https://, http:// or file:/$"),
+        ("{url: 'https://u:p@x/y'}", "fetched without a login"),
         ("{public_keys: ['abc']}", "must be a public key"),
         (f"{{public_keys: ['{KEY[:-4]}']}}", "must be a public key"),
         ("{every_seconds: 0}", "every_seconds"),

@@ -169,6 +169,7 @@ def test_of_many_names_the_first_ones_are_listed() -> None:
     hint = nearest("zzz", names)
     assert hint.startswith("choose from labela, labelb")
     assert hint.endswith("and 8 more")
+    assert nearest("sirn", ["siren", "stir", "siren"]) == "did you mean siren, stir?"
 
 
 def test_rules_may_name_groups_of_which_single_labels_are_reported() -> None:

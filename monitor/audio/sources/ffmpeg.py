@@ -353,7 +353,7 @@ def _refused(refusal: str, request: Request) -> Fault:
         why = "refuses this user or password"
         advice = "check username and password"
     return Fault(
-        f"{why} ({refusal}): {advice}; asked again every {REFUSED_SECONDS:.0f} s, "
+        f"{why} ({refusal}): {advice}; 'run' asks again every {REFUSED_SECONDS:.0f} s, "
         "for some lock out who tries too often",
         REFUSED_SECONDS,
     )

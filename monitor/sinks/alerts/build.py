@@ -117,7 +117,10 @@ def _nearest(label: str, labels: Sequence[str]) -> str:
 
 
 def send_test(endpoint: str, hook: Hook, most_seconds: float = math.inf) -> Outcome:
-    """Deliver a test alert once, past the outbox, within the time limit of the hook."""
+    """Deliver a test alert once, past the outbox, within the time limit of the hook.
+
+    Its facts are examples, so that a template of the user shows what it makes of them.
+    """
     now, key = datetime.now(UTC), str(uuid.uuid4())
     rule = endpoint.partition("/")[0]
     body = {
@@ -129,7 +132,21 @@ def send_test(endpoint: str, hook: Hook, most_seconds: float = math.inf) -> Outc
         "escalation": False,
         "rule": rule,
         "message": f"test of {endpoint} by sound-monitor: this is not an event",
+        "label": "test",
+        "source": "test",
         "start": utc_text(now),
+        "duration_seconds": 2.5,
+        "peak_score": 0.9,
+        "mean_score": 0.8,
+        "threshold": 0.5,
+        "hits": 4,
+        "windows": 4,
+        "level_dbfs": -30.0,
+        "laeq_db": 60.0,
+        "health": "test",
+        "state": "test",
+        "detail": "this is a test",
+        "count": 1,
     }
     deadline = now + timedelta(minutes=5)
     alert = Alert(key, rule, endpoint, "test", None, body, now, deadline)
