@@ -71,10 +71,11 @@ def test_a_row_of_scores_that_grows_after_a_reload_is_published_again(
 def test_the_newest_minute_of_scores_is_published_after_damage(path: Path) -> None:
     store = published_store(path)
     store.write(score_frames(30))
-    store.write([event(number=1)])
-    database = open_database(path)
-    database.set_aside(damage("for the test"))
     store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:  # as after a kill
+        connection.execute("DELETE FROM outgoing WHERE type = 'scores'")
+        connection.execute("INSERT INTO growing SELECT source, id FROM scores")
+    open_database(path).set_aside(damage("for the test"))
     published_store(path, run="next").close()
     assert rows(path, "SELECT row FROM outgoing WHERE type = 'scores'") == [1]
 
