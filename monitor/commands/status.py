@@ -140,6 +140,8 @@ def _rollout(rollout: Facts | None) -> Iterator[str]:
         yield f"bundle {bad['version']} was rolled back: {bad['why']}"
     if rollout["refused"] is not None:
         yield rollout["refused"]
+    if rollout.get("waiting") is not None:  # unknown to older monitors
+        yield rollout["waiting"]
 
 
 def _cells(source: Facts, units: WeightedUnits, now: datetime) -> dict[str, str]:

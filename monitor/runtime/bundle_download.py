@@ -57,6 +57,8 @@ class Download:
         self._folder = folder
         self._tag = ""
         self._failures = 0
+        self.failure = ""
+        """Why the newest try has fetched nothing, a sentence; empty: it could."""
 
     def fetch(self, stop: threading.Event) -> Fetched | None:
         """Fetch the bundle; None: it is the one of `confirm`, or cannot be fetched.
@@ -68,8 +70,9 @@ class Download:
             fetched = self._request(stop) if self._file is None else self._copy(stop)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or redact(str(error), [self._url])
-            self._fail(f"{type(error).__name__}: {reason}"[:200])
+            self._fail(reason[:200] or "it does not answer")
             return None
+        self.failure = ""
         if self._failures:
             logger.info("bundles are there again, after %d failures", self._failures)
             self._failures = 0
@@ -80,9 +83,10 @@ class Download:
         self._tag = fetched.tag
 
     def _fail(self, reason: str) -> None:
+        url = self._url if self._file else redact_url(self._url)
+        self.failure = f"no bundle from {url}: {reason}"
         if not self._failures:
-            url = self._url if self._file else redact_url(self._url)
-            logger.warning("no bundle from %s: %s", url, reason)
+            logger.warning("%s", self.failure)
         self._failures += 1
         self._tag = ""  # it may be what fails
 

@@ -34,13 +34,16 @@ class HealthReport:
 
     source: str = EVERY_SOURCE
 
+    renews: bool = False
+    """Whether another detail ends the problem that is raised, and raises a new one."""
+
 
 class HealthReports:
     """Takes reports of any thread, and hands them to the worker as records.
 
-    A repeated report changes nothing: only the first `raised` and the first `cleared`
-    after it become records.  Of several reports of one kind and source between two
-    steps of the worker, the newest counts.
+    A repeated report changes nothing, unless it `renews`: only the first `raised` and
+    the first `cleared` after it become records.  Of several reports of one kind and
+    source between two steps of the worker, the newest counts.
     """
 
     def __init__(self) -> None:
@@ -69,8 +72,7 @@ class HealthReports:
             if report.state == "raised" and report.kind in ignored:
                 continue
             stop = newest_sample(report.source)
-            record = None if stop is None else self._take(report, stop)
-            records += [] if record is None else [record]
+            records += [] if stop is None else self._take(report, stop)
         return records
 
     def finish(
@@ -82,16 +84,19 @@ class HealthReports:
                 self.post(HealthReport(raised.kind, "cleared", detail, source))
         return self.drain(newest_sample)
 
-    def _take(self, report: HealthReport, stop: int) -> Health | None:
+    def _take(self, report: HealthReport, stop: int) -> list[Health]:
         key = report.source, report.kind
         raised = self._raised.get(key)
         if report.state == "cleared":
             if raised is None:
-                return None
+                return []
             del self._raised[key]
-            return replace(raised, stop=stop, state="cleared", detail=report.detail)
+            return [replace(raised, stop=stop, state="cleared", detail=report.detail)]
+        records = []
         if raised is not None:
-            return None
+            if not report.renews or report.detail == raised.detail:
+                return []
+            records.append(replace(raised, stop=stop, state="cleared", detail=""))
         self._raised[key] = Health(
             report.source,
             stop,
@@ -101,7 +106,7 @@ class HealthReports:
             report.detail,
             uuid.uuid4().hex,
         )
-        return self._raised[key]
+        return [*records, self._raised[key]]
 
 
 LONGEST_LOOK_SECONDS = 5.0

@@ -242,7 +242,7 @@ def report_overrides(environment: Environment) -> None:
     """Report to the health records whether overrides are left out."""
     detail = "; ".join(environment.facts.unfit_overrides)
     state: HealthState = "raised" if detail else "cleared"
-    environment.reports.post(HealthReport("overrides", state, detail))
+    environment.reports.post(HealthReport("overrides", state, detail, renews=True))
 
 
 def prepare(app: App, config: Config, state_dir: Path) -> Plan:

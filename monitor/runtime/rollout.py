@@ -110,7 +110,7 @@ class Rollout(Sink):
         """Time of the next look for a bundle."""
 
         self._health: HealthReport
-        self._fault = self._refused = ""
+        self._fault = self._refused = self._waiting = ""
         self._unfit = ("", "")
         """Digest and problems of the bundle that was checked in vain."""
 
@@ -155,19 +155,27 @@ class Rollout(Sink):
     def _look(self, stop: threading.Event) -> None:
         """Fetch the bundle, and take it if it is new, valid and for this monitor."""
         fetched: Fetched | None = None
+        waiting = self._waiting
         try:
             fetched = self._download.fetch(stop)
+            waiting = self._download.failure or waiting
             if fetched is not None and not stop.is_set():
-                self._take(fetched, stop)
+                waiting = self._take(fetched, stop)
                 self._refuse("")
         except BundleError as error:
+            waiting = ""
             self._refuse(f"the bundle of {self._place} is refused: {error}")
         finally:
             if fetched is not None:
                 fetched.discard()
+            if waiting != self._waiting:
+                self._waiting = waiting
+                if waiting and waiting != self._download.failure:  # that is logged
+                    logger.info("%s", waiting)
+                self._report()
 
-    def _take(self, fetched: Fetched, stop: threading.Event) -> None:
-        """Verify a bundle, and put it on trial.
+    def _take(self, fetched: Fetched, stop: threading.Event) -> str:
+        """Verify a bundle, and put it on trial; return why it waits, maybe empty.
 
         Raises:
             BundleError: It must not be used.
@@ -187,19 +195,20 @@ class Rollout(Sink):
         is_known = digest == self._digest or state.why_bad(offered) is not None
         if is_known or not bundle.manifest.is_for(context.monitor):
             self._download.confirm(fetched)
-            return
+            offer = f"bundle {version} is offered, not to this monitor yet"
+            return "" if is_known else offer
         if digest != self._unfit[0]:
             if not self._can_reload:
-                return
+                return ""
             context.folder.install(fetched.path, bundle)
             problems = context.check(version, stop)
             if stop.is_set():
-                return
+                return ""
             if not problems:
                 self._unfit = ("", "")
                 self._change(state.with_trial(offered, self._troubles() or ()))
                 logger.info("bundle %d is on trial", version)
-                return
+                return ""
             self._unfit = (digest, problems)
             context.folder.write(self._state)  # removes it
         # After a restart or a reload it is tried again: the configuration may be wrong.
@@ -304,10 +313,11 @@ class Rollout(Sink):
             "newest": None if state.newest is None else state.newest.version,
             "bad": [it.model_dump(exclude={"digest"}) for it in state.bad],
             "refused": refused or None,
+            "waiting": self._waiting or None,
         }
         detail = refused or state.rolled_back_newest
         state_of_health: HealthState = "raised" if detail else "cleared"
-        self._health = HealthReport("rollout", state_of_health, detail)
+        self._health = HealthReport("rollout", state_of_health, detail, renews=True)
 
 
 def check_installed(environ: Mapping[str, str]) -> Check:

@@ -51,6 +51,19 @@ def test_saying_it_again_changes_nothing() -> None:
     assert len(reported) == 1
 
 
+def test_another_reason_is_raised_anew_where_it_counts() -> None:
+    reports = HealthReports()
+    details: list[tuple[str, str]] = []
+    for detail in ("it is old", "it is old", "it is damaged"):
+        reports.post(HealthReport("rollout", "raised", detail, renews=True))
+        details += [(it.state, it.detail) for it in reports.drain(at(1).get)]
+    assert details == [
+        ("raised", "it is old"),
+        ("cleared", ""),
+        ("raised", "it is damaged"),
+    ]
+
+
 def test_of_what_is_said_before_the_worker_comes_the_newest_counts() -> None:
     reports = HealthReports()
     for notice in (RAISED, CLEARED, RAISED):

@@ -216,6 +216,7 @@ def test_the_share_of_a_version_may_grow(fleet: Fleet) -> None:
     fleet.offer(5, share=1e-9)
     fleet.step()
     assert (fleet.shown["newest"], fleet.checked) == (5, [])
+    assert fleet.shown["waiting"] == "bundle 5 is offered, not to this monitor yet"
     fleet.offer(5, share=1.0)
     fleet.step()
     assert fleet.shown["bundle"] == "5"
@@ -296,6 +297,8 @@ def test_a_server_that_is_away_is_said_once(
         fleet.step()
     (line,) = caplog.messages
     assert "no bundle from" in line
+    assert "Error" not in line
+    assert fleet.shown["waiting"] == line
     assert "hidden" not in line
 
 
