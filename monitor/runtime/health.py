@@ -33,6 +33,8 @@ class HealthReport:
     """A sentence for the operator, maybe empty."""
 
     source: str = EVERY_SOURCE
+    lasted_samples: int = 0
+    """What it has lasted already, samples of the source."""
 
     renews: bool = False
     """Whether another detail ends the problem that is raised, and raises a new one."""
@@ -99,7 +101,7 @@ class HealthReports:
             records.append(replace(raised, stop=stop, state="cleared", detail=""))
         self._raised[key] = Health(
             report.source,
-            stop,
+            max(0, stop - report.lasted_samples),
             stop,
             report.kind,
             "raised",
@@ -229,8 +231,9 @@ class HealthWatch:
             if each.state != "ended":
                 is_open = each.state == "listening"
                 why = why_not_analysed(each) if is_open else each.detail
-                report = HealthReport("deaf", "raised", why, each.source)
                 deaf_seconds = settings.deaf_seconds
+                lasted = round(deaf_seconds * health.sample_rate)
+                report = HealthReport("deaf", "raised", why, each.source, lasted)
                 follow(health.deaf, not each.is_analysed(), deaf_seconds, report)
         is_late = late > LATE_SECONDS or now - self._left_out_at < LATE_SECONDS
         for kind, is_ill, detail in _monitor_health(statistics, is_late=is_late):

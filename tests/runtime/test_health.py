@@ -185,6 +185,13 @@ def test_a_source_that_was_never_there_is_deaf_too() -> None:
     assert Night().passes(61, "opening").states == ["raised"]
 
 
+def test_deafness_began_before_it_was_reported() -> None:
+    night = Night().passes(100).passes(61, "waiting", moves=True)
+    (raised,) = night.reported
+    assert raised.stop - raised.start == samples(60)
+    assert samples(99) <= raised.start <= samples(101)
+
+
 def test_a_source_that_says_it_listens_and_does_not_move_is_deaf() -> None:
     assert Night().passes(10).passes(70, moves=False).states == []
     assert Night().passes(10).passes(80, moves=False).states == ["raised"]

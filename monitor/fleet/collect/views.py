@@ -78,8 +78,12 @@ LEFT JOIN LATERAL (
             AND gaps.started < gaps.ended
             AND tstzrange(gaps.started, gaps.ended) && range
         UNION ALL
+        -- Of a long one, parts are records already.
         SELECT extract(epoch FROM now() - greatest(
-            coalesce((each ->> 'since')::timestamptz, m.digest_at), lower(range)))
+            coalesce((each ->> 'since')::timestamptz, m.digest_at), lower(range),
+            (SELECT max(ended) FROM gaps
+            WHERE gaps.monitor = m.monitor AND gaps.source = each ->> 'source'
+                AND gaps.at > now() - interval '1 day')))
             ::double precision
         FROM jsonb_array_elements(m.digest -> 'health') AS each
         WHERE each ->> 'kind' = 'deaf' AND NOT is_silent
