@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from monitor.fleet.archive.engines.engine import Engine
     from monitor.fleet.archive.run import Totals
 
+logger = logging.getLogger(__name__)
+
 EngineName = Literal["processes", "ray"]
 
 HELP = """Analyse archives of recordings into a folder of Parquet files.
@@ -130,6 +132,7 @@ def archive(
         keeps_scores=not no_scores,
     )
     digest, found = common.chosen().digest(), find_inputs(inputs)
+    times.warn_if_unused([each.name for each in found])
     tasks = [
         task_of(each, digest, common.digest)
         for each in found
@@ -137,7 +140,11 @@ def archive(
     ]
     with Manifest(common.out, part) as manifest, Display() as display:
         runner = _engine(engine, common, digest, workers, address)
-        totals = run_archive(tasks, manifest, runner, display)
+        try:
+            totals = run_archive(tasks, manifest, runner, display)
+        except KeyboardInterrupt:
+            logger.warning("stopped: the same command again goes on from here")
+            raise
         if part is None:  # shards end at about the same time
             join_archive(common.out)
     if as_json:

@@ -232,7 +232,9 @@ def _ffmpeg_argument(name: str) -> str:
 
 
 def _conversion(name: str) -> str:
-    return f"ffmpeg -i {_ffmpeg_argument(name)} {_ffmpeg_argument(f'{name}.wav')}"
+    is_wav = name.lower().endswith(".wav")
+    converted = f"{name[:-4]}_converted.wav" if is_wav else f"{name}.wav"
+    return f"ffmpeg -i {_ffmpeg_argument(name)} {_ffmpeg_argument(converted)}"
 
 
 def _reason(error: Exception) -> str:

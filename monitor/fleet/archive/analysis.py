@@ -190,7 +190,9 @@ class Analyzer:
 
 def _named(task: Task, path: Path, sentence: str) -> str:
     """Name a recording as in the archive: the same on whatever machine."""
-    return sentence.replace(printable(path_text(path)), task.input.name)
+    # A command that it advises has to name what is on the disk.
+    most = -1 if task.input.is_url else 1
+    return sentence.replace(printable(path_text(path)), task.input.name, most)
 
 
 def _throttled(progress: Progress, path: Path) -> Progress:

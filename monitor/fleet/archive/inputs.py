@@ -2,7 +2,9 @@
 
 import glob
 import hashlib
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,18 @@ import soundfile
 
 from monitor.errors import UsageError
 from monitor.extras import pip_install
-from monitor.text import path_text, printable
+from monitor.text import counted, path_text, printable
+
+logger = logging.getLogger(__name__)
 
 # A file of RAW has no header, so it cannot be read by its name alone.
 _SUFFIXES = frozenset(
     f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"
 ) | {".aif", ".oga", ".opus"}
+
+_VIDEO = {".3gp", ".mkv", ".mov", ".mp4", ".webm"}
+_UNREADABLE = frozenset({".aac", ".ac3", ".amr", ".m4a", ".wma", ".wv"} | _VIDEO)
+"""Formats of sound that libsndfile does not read."""
 
 _VERSIONS = ("ETag", "etag", "md5", "CRC", "mtime", "LastModified", "Last-Modified")
 """Keys of what file systems say about a file, of which the first that is there tells
@@ -62,7 +70,9 @@ def find_inputs(arguments: Sequence[str]) -> list[ArchiveInput]:
     found: dict[str, ArchiveInput] = {}
     for argument in arguments:
         place = argument.removeprefix("file://")
-        inputs = _at_url(place) if "://" in place else _at_path(place)
+        left_out = Counter[str]()
+        find = _at_url if "://" in place else _at_path
+        inputs = find(place, left_out)
         count = 0
         for each in inputs:
             other = found.setdefault(each.name, each)
@@ -73,24 +83,32 @@ def find_inputs(arguments: Sequence[str]) -> list[ArchiveInput]:
                     "that holds both, or analyse them into two archives"
                 )
             count += 1
+        if left_out:
+            logger.warning(
+                "%s left out: %s; 'archive' cannot read that: convert to .wav or .flac",
+                counted(left_out.total(), "file"),
+                ", ".join(sorted(left_out)),
+            )
         if not count:
             raise UsageError(f"{printable(argument)}: no recording was found there")
     return [found[name] for name in sorted(found)]
 
 
-def _at_path(argument: str) -> Iterator[ArchiveInput]:
+def _at_path(argument: str, left_out: Counter[str]) -> Iterator[ArchiveInput]:
     path = Path(argument)
     if path.is_dir():
         root = _absolute(path)
-        yield from (_local(file, root) for file in _walk(root))
+        yield from (_local(file, root) for file in _walk(root, left_out))
     elif os.path.lexists(path):
         yield _local(_absolute(path), _absolute(path).parent)
     elif glob.has_magic(argument):
         root = _absolute(_plain_part(argument))
         for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207 - `**`
             place = _absolute(match)
-            files = _walk(place) if place.is_dir() else [place]
-            yield from (_local(it, root) for it in files if _is_recording(it.name))
+            if place.is_dir():
+                yield from (_local(it, root) for it in _walk(place, left_out))
+            elif _is_recording(place.name, left_out):
+                yield _local(place, root)
     else:
         raise UsageError(f"{printable(path_text(path))}: there is no such file")
 
@@ -100,11 +118,13 @@ def _absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolves no links
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
     # Links to folders are not followed: one may lead back.
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if _is_recording(name))
+        yield from (
+            Path(place, name) for name in sorted(files) if _is_recording(name, left_out)
+        )
 
 
 def _local(file: Path, root: Path) -> ArchiveInput:
@@ -127,16 +147,22 @@ def _plain_part(pattern: str) -> str:
     return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
 
 
-def _is_recording(name: str) -> bool:
-    """Return True unless a name, or a path below a folder, is hidden or of no sound."""
-    is_hidden = any(part.startswith(".") for part in name.split("/"))
-    return not is_hidden and Path(name).suffix.lower() in _SUFFIXES
+def _is_recording(name: str, left_out: Counter[str]) -> bool:
+    """Return True unless a name, or a path below a folder, is hidden or of no sound.
+
+    Suffixes of sound that cannot be read are counted in `left_out`.
+    """
+    suffix = Path(name).suffix.lower()
+    if any(part.startswith(".") for part in name.split("/")):
+        return False
+    left_out.update([suffix] if suffix in _UNREADABLE else [])
+    return suffix in _SUFFIXES
 
 
-def _at_url(argument: str) -> Iterator[ArchiveInput]:
+def _at_url(argument: str, left_out: Counter[str]) -> Iterator[ArchiveInput]:
     try:
         system, path = fsspec.core.url_to_fs(argument)
-        found, root = _listing(system, path)
+        found, root = _listing(system, path, left_out)
     except ImportError as error:
         raise UsageError(f"{printable(argument)}: {_lack(error)}") from None
     except Exception as error:  # noqa: BLE001 - each file system has its own
@@ -154,7 +180,9 @@ def _at_url(argument: str) -> Iterator[ArchiveInput]:
         )
 
 
-def _listing(system: Any, path: str) -> tuple[dict[str, Mapping[str, Any]], str]:
+def _listing(
+    system: Any, path: str, left_out: Counter[str]
+) -> tuple[dict[str, Mapping[str, Any]], str]:
     """Return what is known of each recording by its path, and the folder of all."""
     if glob.has_magic(path):
         every, root = system.glob(path, detail=True), _plain_part(path)
@@ -166,7 +194,8 @@ def _listing(system: Any, path: str) -> tuple[dict[str, Mapping[str, Any]], str]
         # A listing by HTTP has names alone.
         name: facts if facts.get("size") is not None else system.info(name)
         for name, facts in every.items()
-        if facts.get("type") != "directory" and _is_recording(name.removeprefix(root))
+        if facts.get("type") != "directory"
+        and _is_recording(name.removeprefix(root), left_out)
     }, root
 
 

@@ -1,9 +1,10 @@
 """The time at which a recording began: from a sidecar, its header, or its name."""
 
 import json
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,9 @@ import soundfile
 
 from monitor.errors import UsageError
 from monitor.private_files import read_regular
+from monitor.text import counted
+
+logger = logging.getLogger(__name__)
 
 _YEARS = range(1990, 2101)
 _MOST_BYTES = 2**20
@@ -67,10 +71,28 @@ class TimeRules:
             ) from None
         if self.pattern is None:
             return
+        if "%" not in self.pattern:
+            raise UsageError(
+                f"--time-pattern: {self.pattern!r} has no % of strptime, as in "
+                "%Y%m%d_%H%M%S"
+            )
         try:
             datetime.strptime(datetime.now(UTC).strftime(self.pattern), self.pattern)  # noqa: DTZ007
         except (ValueError, re.error) as error:
             raise UsageError(f"--time-pattern: {self.pattern!r}: {error}") from None
+
+    def warn_if_unused(self, names: Sequence[str]) -> None:
+        """Log if the pattern fits none of the names of recordings."""
+        if self.pattern is None or not names:
+            return
+        stems = [PurePosixPath(name).stem for name in names]
+        if not any(_by_pattern(stem, self.pattern, UTC) for stem in stems):
+            logger.warning(
+                "--time-pattern: %r fits none of the %s, as %r: no time is known",
+                self.pattern,
+                counted(len(names), "name"),
+                stems[0],
+            )
 
 
 def recording_time(name: str, path: Path, rules: TimeRules) -> RecordingTime | None:

@@ -37,6 +37,16 @@ def test_a_folder_is_searched_at_any_depth(cards: Path) -> None:
     assert found[0].version == str((cards / "a" / "1.WAV").stat().st_mtime_ns)
 
 
+def test_what_cannot_be_read_is_counted(
+    cards: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (cards / "a" / "5.M4A").touch()
+    (cards / "a" / "._5.m4a").touch()
+    for argument in (cards, f"{cards}/a/*", f"file://{cards}"):
+        names(argument)
+    assert [it.split(";")[0] for it in caplog.messages] == 3 * ["1 file left out: .m4a"]
+
+
 def test_a_pattern_and_a_url_name_recordings_as_their_folder_does(cards: Path) -> None:
     assert names(f"{cards}/**/*.w*") == ["cards/a/2.wav"]
     assert names(f"{cards}/*") == names(cards)

@@ -66,6 +66,7 @@ def test_a_pattern_of_ones_own_is_all_that_counts(tmp_path: Path) -> None:
     [
         ({"zone": "Middle/Earth"}, "--time-zone: 'Middle/Earth' is no time zone"),
         ({"zone": "../etc"}, "is no time zone"),
+        ({"pattern": "rec"}, "--time-pattern: 'rec' has no % of strptime"),
         ({"pattern": "%Y %Q"}, "--time-pattern: '%Y %Q'"),
     ],
 )
@@ -73,6 +74,13 @@ def test_rules_that_are_none_are_refused(rules: dict[str, str], sentence: str) -
     with pytest.raises(UsageError, match=sentence):
         TimeRules(**rules).check()
     TimeRules("%Y", "Europe/Vienna").check()
+
+
+def test_a_pattern_that_fits_no_name_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    TimeRules("r%Y").warn_if_unused(["a/x.wav", "a/r2024.wav"])
+    assert not caplog.messages
+    TimeRules("r%Y").warn_if_unused(["a/x.wav", "a/y.wav"])
+    assert "'r%Y' fits none of the 2 names, as 'x'" in caplog.text
 
 
 @pytest.mark.parametrize(
