@@ -1,13 +1,14 @@
 """`sound-monitor collect`: the records of many monitors into PostgreSQL."""
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from monitor.commands.arguments import JsonOption, flag, option
-from monitor.errors import UsageError
+from monitor.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from monitor.config.publish import FleetBroker
@@ -96,7 +97,10 @@ def collect(
     chosen |= {"password": password, "nkey": nkey, "ca_file": ca_file}
     given = {key: value for key, value in chosen.items() if value is not None}
     keep = Keep(keep_days, min(keep_days, keep_scores_days or keep_days))
-    settings = check_settings(FleetBroker, given, "collect")
+    try:
+        settings = check_settings(FleetBroker, given, "--broker")
+    except ConfigError as error:  # the keys of the settings are options here
+        raise ConfigError(_as_options(str(error))) from None
     return _collect(database, settings, keep, parquet)
 
 
@@ -118,6 +122,13 @@ def check_address(url: str, name: str) -> None:
             f"{name}: everybody can read a password in the address; put it into the "
             "file that PGPASSFILE names, or into PGPASSWORD"
         )
+
+
+def _as_options(text: str) -> str:
+    """Name the option instead of the key in each line of a message."""
+    named = re.sub(r"^--broker: (username|password|nkey|prefix): ", r"--\1: ", text)
+    named = re.sub(r"^--broker: ca_file: ", "--ca-file: ", named)
+    return re.sub(r"^--broker: url: ", "--broker: ", named)
 
 
 def _status(url: str, *, as_json: bool) -> int:
@@ -147,6 +158,11 @@ def _collect(
     from monitor.text import first_line
 
     log_to_stderr()
+    if parquet is not None:
+        try:
+            parquet.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--parquet: {parquet}: {error.strerror}") from None
     threads, signals = Threads(), []
 
     def end(number: int, _frame: object) -> None:

@@ -147,9 +147,9 @@ class PublishSettings(FleetBroker):
     day.
     """
 
-    digest_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    digest_seconds: Annotated[float, Field(ge=1, le=120)] = 60.0
     """Interval of a digest of the status, by which the collector knows that all is
-    well, and what it lacks.
+    well, and what it lacks; one that is not heard for three minutes is deaf there.
     """
 
     @property

@@ -143,6 +143,13 @@ class StatusTracker:
         """For how long the program has run.  Any thread."""
         return self._clock.monotonic() - self._daemon.began_seconds
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether all sources listen, as in a snapshot.  Any thread."""
+        with self._lock:
+            latest, reported = self.latest, self._reported
+        return _listens(latest, self._clock.monotonic() - reported)
+
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics.  Worker's thread."""
         now = self._clock.monotonic()
@@ -162,12 +169,11 @@ class StatusTracker:
             latest, age = self.latest, now - self._reported
         statistics = latest or Statistics((), math.nan, math.nan, math.nan)
         mutes = list(self._mutes())
-        listening = statistics.listening(age)
         daemon, watchdog, reload = (it := self._daemon), it.watchdog, it.reload
         return {
             "schema": SCHEMA,
             "running": True,
-            "listening": bool(listening) and all(listening.values()),
+            "listening": _listens(latest, age),
             "sentence": sentence_of(latest, age, utc, mutes),
             "pid": daemon.pid,
             "version": __version__,
@@ -363,3 +369,9 @@ def _database_bytes(database: Path) -> int | None:
         with contextlib.suppress(OSError):
             sizes.append(Path(f"{database}{suffix}").stat().st_size)
     return sum(sizes) if sizes else None
+
+
+def _listens(latest: Statistics | None, age: float) -> bool:
+    """Whether there are sources, and all of them listen."""
+    listening = latest.listening(age) if latest else {}
+    return bool(listening) and all(listening.values())

@@ -13,7 +13,7 @@ BROKER = ("--broker", "mqtt://localhost")
     [
         (BROKER, "missing option '--database'"),
         (DATABASE, "--broker is missing"),
-        ((*DATABASE, "--broker", "http://x"), "must begin with mqtt://"),
+        ((*DATABASE, "--broker", "http://x"), "--broker: 'http://x' must begin"),
         ((*DATABASE, "--broker", "mqtt://me:pw@x"), "must not contain a user"),
         ((*DATABASE, *BROKER, "--nkey", "file:x"), "nkey is for NATS"),
         ((*DATABASE, *BROKER, "--password", "env:X"), "password needs username"),
@@ -21,7 +21,11 @@ BROKER = ("--broker", "mqtt://localhost")
             (*DATABASE, *BROKER, "--username", "x", "--password", "secret"),
             "must say where the secret is stored",
         ),
-        ((*DATABASE, *BROKER, "--prefix", "a/b"), "must begin with a letter"),
+        (
+            (*DATABASE, *BROKER, "--prefix", "a/b"),
+            "--prefix: 'a/b' must begin with a letter",
+        ),
+        ((*DATABASE, *BROKER, "--parquet", __file__), "--parquet: "),
         ((*DATABASE, *BROKER, "--json"), "--json needs --status"),
         (("--database", "fleet", *BROKER), "must begin with postgresql://"),
         (("--database", "postgresql://a:b@c/d", *BROKER), "can read a password"),

@@ -69,7 +69,7 @@ def test_the_holes_of_one_monitor_delay_no_other(
 
     def look() -> tuple[float, list[Wanted]]:
         began = time.perf_counter()
-        found = look_for_missing(database.connection(), timedelta(0))
+        found = look_for_missing(database.connection(), timedelta(0), ("attic", "yard"))
         return time.perf_counter() - began, found
 
     alone, _ = look()
@@ -86,3 +86,16 @@ def test_the_holes_of_one_monitor_delay_no_other(
         assert connection.execute(count).fetchone() == (MOST_STREAMS + 1, 1)
     assert later < 20 * alone + 0.5
     assert len(again) == 1  # one request a monitor, and that of the yard waits
+
+
+@pytest.mark.fleet
+@needs_postgres
+def test_only_monitors_that_are_heard_are_asked(database: FleetDatabase) -> None:
+    for name in ("yard", "attic"):
+        script = Script(name)
+        script.add_many(9)
+        database.write([script.arrival(number) for number in (1, 9)])
+    look_for_missing(database.connection(), timedelta(0), ())
+    for name in ("yard", "attic"):  # each at a broker of its own
+        wanted = look_for_missing(database.connection(), timedelta(0), {name: 0.0})
+        assert [it.monitor for it in wanted] == [name]

@@ -14,7 +14,7 @@ from monitor.fleet.collect.missing import look_for_missing
 from monitor.fleet.collect.schema import PARTITIONED, drop_before
 from monitor.fleet.collect.transport import Transport
 from monitor.sinks.publish.record import encode_wanted
-from monitor.text import first_line
+from monitor.text import duration, first_line
 
 BATCH = 500
 BATCH_SECONDS = 0.5
@@ -24,6 +24,13 @@ RETRY_SECONDS = 2.0
 """Pause before a batch is tried again on a database that was away."""
 
 CLEAN_SECONDS = 3600.0
+
+HEARD_SECONDS = 180.0
+"""A monitor is asked by the collectors that have heard it within so long: another one
+may be at another broker."""
+
+SILENT_SECONDS = 300.0
+"""Time without any record, while connected, that is said: three digests and more."""
 
 _OLD_ROWS = (
     "DELETE FROM deleted WHERE at < %s",
@@ -50,11 +57,18 @@ class Collector:
     _is_away: bool = field(default=False, init=False)
     """Whether the database was away at the last try."""
 
+    _heard: dict[str, float] = field(default_factory=dict, init=False)
+    """When each monitor was heard here, monotonic seconds."""
+
+    _silent_since: float = field(default_factory=time.monotonic, init=False)
+    _has_told_silence: bool = field(default=False, init=False)
+
     def run(self, stop: Event) -> None:
         """Collect until `stop`; returns soon after it."""
         look_at = clean_at = time.monotonic()
         while not stop.is_set():
             arrivals = self.transport.receive(BATCH, BATCH_SECONDS)
+            self._note(arrivals)
             if arrivals:
                 self._store(arrivals, stop)
             now = time.monotonic()
@@ -64,6 +78,21 @@ class Collector:
             if now >= clean_at:
                 clean_at = now + CLEAN_SECONDS
                 self._try(self._clean)
+
+    def _note(self, arrivals: list[Arrival]) -> None:
+        """Note who is heard; say so if it is nobody."""
+        now = time.monotonic()
+        self._heard.update(dict.fromkeys((it.monitor for it in arrivals), now))
+        if arrivals or not self.transport.is_connected:
+            self._silent_since = now
+            self._has_told_silence &= not arrivals
+        elif now >= self._silent_since + SILENT_SECONDS and not self._has_told_silence:
+            self._has_told_silence = True
+            logger.warning(
+                "connected, and no record for %s: nobody publishes to this broker and "
+                "prefix, or this user may not read the records, as that of a monitor",
+                duration(now - self._silent_since),
+            )
 
     def _store(self, arrivals: list[Arrival], stop: Event) -> None:
         """Store a batch and acknowledge it, once the database takes it."""
@@ -95,7 +124,9 @@ class Collector:
 
     def _look(self) -> None:
         connection = self.database.connection()
-        for wanted in look_for_missing(connection, self.ask_after):
+        since = time.monotonic() - HEARD_SECONDS
+        self._heard = {name: at for name, at in self._heard.items() if at >= since}
+        for wanted in look_for_missing(connection, self.ask_after, self._heard):
             payload = encode_wanted(wanted.epoch, wanted.ranges)
             self.transport.send_wanted(wanted.monitor, payload)
 

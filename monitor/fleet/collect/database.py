@@ -13,6 +13,7 @@ from psycopg.errors import CheckViolation
 from monitor.errors import StoreError
 from monitor.fleet.collect import statements
 from monitor.fleet.collect.schema import TABLES, create_partitions, migrate
+from monitor.fleet.collect.turns import SHARED, Turns
 from monitor.sinks.publish.record import (
     Message,
     Reason,
@@ -31,8 +32,9 @@ CollectorReason = Literal[
     "not-stored",  # the database refuses a value
     "scattered",  # its epoch has too many holes
     "reused",  # another record has had its sequence number
+    "shared-id",  # another monitor has its id; the record is taken all the same
 ]
-"""Why a collector refuses a valid message."""
+"""Why a collector refuses a valid message, or counts it."""
 
 REUSED = (
     "it uses sequence numbers again, as a database that was copied back does: its "
@@ -138,6 +140,7 @@ class FleetDatabase:
         self._connection: psycopg.Connection | None = None
         self._partitions: set[tuple[str, date]] = set()
         self._told: set[tuple[str, str]] = set()
+        self._turns = Turns()
 
     def connection(self) -> psycopg.Connection:
         """Return the connection; a new one if it was lost.
@@ -183,6 +186,8 @@ class FleetDatabase:
                 # Its number has come: the monitor is not asked for it again and again.
                 row = _Row(error.message, arrival, _REFUSED, arrival.at, "{}")
             it = row.message
+            if self._turns.are_taken(it):
+                refusals.add(arrival, "shared-id", SHARED)
             rows[it.monitor, it.epoch, it.sequence] = row
         return list(rows.values()), refusals
 

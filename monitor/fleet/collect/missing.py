@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -113,7 +113,7 @@ _DUE = """
 SELECT stream, first, monitor, epoch,
     int8multirange(int8range(first, last, '[]')) - received AS rest
 FROM missing JOIN streams ON streams.id = stream
-WHERE filled IS NULL AND given_up IS NULL
+WHERE filled IS NULL AND given_up IS NULL AND monitor = ANY(%(monitors)s)
     AND coalesce(asked_at + %(after)s * (1 << asked), since + %(after)s) < now()
     AND (SELECT max(heard) FROM streams AS every
         WHERE every.monitor = streams.monitor)
@@ -157,16 +157,20 @@ class Wanted:
         return True
 
 
-def look_for_missing(connection: psycopg.Connection, after: timedelta) -> list[Wanted]:
+def look_for_missing(
+    connection: psycopg.Connection, after: timedelta, monitors: Collection[str]
+) -> list[Wanted]:
     """Bring the table `missing` up to date; return what to ask monitors for.
 
     Args:
         connection: To the fleet's database.
         after: Age of a hole for which its monitor is asked, and the pause after the
             first time; it doubles with each.
+        monitors: Those that can be asked: another broker may have the others.
     """
     values = {
         "after": after,
+        "monitors": list(monitors),
         "most": MOST_ASKED,
         "streams": MOST_STREAMS,
         "holes": MOST_HOLES,

@@ -1,6 +1,9 @@
 """Records over MQTT: QoS 1, and acknowledged only if a collector is subscribed."""
 
+import logging
+import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 from monitor.config.publish import PublishSettings
@@ -9,6 +12,14 @@ from monitor.sinks.publish.publisher import Outgoing, TransportError
 
 OPEN_SECONDS = 10.0
 SEND_SECONDS = 30.0
+
+STEADY_SECONDS = 10.0
+"""A connection that lasts for so long is none that another client takes over."""
+
+SHORT_CONNECTIONS = 5
+"""So many, one after the other, hardly have their reason in the network."""
+
+logger = logging.getLogger(__name__)
 
 
 class MqttTransport:
@@ -30,6 +41,7 @@ class MqttTransport:
         self._connection = BrokerConnection(
             settings.mqtt, "publish", environ, client_id=client_id
         )
+        self._opened_at, self._short = -math.inf, 0
         self._records = f"{settings.prefix}/{monitor}/records"
         self._wanted = f"{settings.prefix}/{monitor}/wanted"
 
@@ -45,11 +57,28 @@ class MqttTransport:
 
     def open(self) -> None:
         """Connect and subscribe."""
+        self._note_loss()
         try:
             self._connection.open(OPEN_SECONDS)
         except BrokerError as error:
             raise TransportError(str(error)) from None
+        self._opened_at = time.monotonic()
         self._connection.subscribe(self._wanted)
+
+    def _note_loss(self) -> None:
+        """Say so if the connection is lost soon, again and again."""
+        if time.monotonic() - self._opened_at >= STEADY_SECONDS:
+            self._short = 0
+        elif self._connection.problem:
+            self._short += 1
+        if self._short == SHORT_CONNECTIONS:
+            logger.warning(
+                "%s accepts each connection and soon closes it: perhaps another client "
+                "with the id %s is connected; each monitor needs its own "
+                "`publish.monitor`",
+                self._connection.target,
+                self._connection.client_id,
+            )
 
     def send(self, messages: Sequence[Outgoing]) -> list[int]:
         """Send messages, and wait until the broker has acknowledged all."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from monitor.clock import Clock, is_plausible
 from monitor.errors import StoreError, StoreUnavailableError
 from monitor.records import HealthState, ScoreFrame, SourceState, Timed
+from monitor.sinks.publish.digest import digest_of
 from monitor.sinks.publish.queue import (
     BATCH_RECORDS,
     Entry,
@@ -46,6 +47,10 @@ HEALTH_SECONDS = 600.0
 
 FULL_DISK_FACTOR = 10
 """Digests are so much rarer while the disk is full."""
+
+CHANGED_SECONDS = 5.0
+"""Shortest time between two digests, of which the second says that it listens, or that
+it does not any more."""
 
 WANTED_SECONDS = 10.0
 """Pause between two requests of collectors that are answered."""
@@ -145,7 +150,8 @@ class Publisher(Sink):
         self._wakeup = threading.Event()
         self._position: Position | None = None
         self._epoch, self._acknowledged = "", 0
-        self._digest_due = 0.0
+        self._digest_due = self._change_due = 0.0
+        self._told_listening = False
         self._again: deque[tuple[str, int, int]] = deque()
         """Epoch, first and last sequence of what a collector wants again."""
 
@@ -229,8 +235,7 @@ class Publisher(Sink):
             if not is_plausible(self._clock.utc()):
                 raise TransportError("the clock of this machine is not set")
             self._transport.open()
-        is_due = self._clock.monotonic() >= self._digest_due
-        if is_due and not self._failures and not is_last:
+        if self._is_digest_due() and not self._failures and not is_last:
             position = self._add_digest() or position
         first = self._acknowledged + 1
         if first <= position.newest:
@@ -325,47 +330,26 @@ class Publisher(Sink):
         if entries[-1].sequence < last:
             self._again.appendleft((epoch, entries[-1].sequence + 1, last))
 
+    def _is_digest_due(self) -> bool:
+        now = self._clock.monotonic()
+        has_changed = self._tracker.is_listening != self._told_listening
+        return now >= self._digest_due or (has_changed and now >= self._change_due)
+
     def _add_digest(self) -> Position | None:
         """Put a digest into the queue, once the sources are known."""
-        digest = self._digest()
+        clock = self._clock.utc()
+        digest = digest_of(self._tracker, clock, self._site)
         if not digest["sources"]:
             return None
         # The space that is reserved is for onsets and events.
         seldom = FULL_DISK_FACTOR if self._disk.is_almost_full else 1
-        self._digest_due = self._clock.monotonic() + seldom * self._digest_seconds
+        now = self._clock.monotonic()
+        self._digest_due = now + seldom * self._digest_seconds
+        self._change_due = now + seldom * CHANGED_SECONDS
+        self._told_listening = digest["listening"]
         with contextlib.suppress(StoreUnavailableError):  # the next one may fit
-            self._queue.add_digest(digest, self._clock.utc())
+            self._queue.add_digest(digest, clock)
         return self._look()
-
-    def _digest(self) -> Document:
-        it = self._tracker.snapshot()
-        troubles = [("*", trouble) for trouble in it["troubles"]]
-        for source in it["sources"]:
-            troubles += [(source["name"], trouble) for trouble in source["troubles"]]
-        return {
-            "clock": utc_text(self._clock.utc()),
-            "uptime_seconds": round(self._tracker.uptime_seconds, 1),
-            "listening": it["listening"],
-            "sources": [
-                {
-                    "name": source["name"],
-                    "state": source["state"],
-                    "listening": source["listening"],
-                    "listened_24h": source["listened_24h"]["share"],
-                    "laeq_unit": source["laeq_unit"],
-                }
-                for source in it["sources"]
-            ],
-            "health": [
-                {"source": name, **trouble, "since": _plausible(trouble["since"])}
-                for name, trouble in troubles
-            ],
-            "model": it["model"] and it["model"]["name"],
-            "bundle": it["bundle"],
-            "rollout": it["rollout"],
-            "version": it["version"],
-            "site": self._site,
-        }
 
     def _succeed(self) -> None:
         now = self._clock.monotonic()
@@ -391,9 +375,3 @@ class Publisher(Sink):
         silent = self._clock.monotonic() - self._success
         if silent >= HEALTH_SECONDS:
             self._health("raised", f"not published for {duration(silent)}: {problem}")
-
-
-def _plausible(moment: str | None) -> str | None:
-    """Return a time but for one by a clock that was not set yet."""
-    is_believed = moment and is_plausible(datetime.fromisoformat(moment))
-    return moment if is_believed else None

@@ -1,0 +1,74 @@
+"""Two monitors with one id, as with a copied card: their digests come by turns."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.sinks.publish.record import DigestRecord, Message
+
+FEW = timedelta(minutes=10)
+TURNS = 3
+"""Digests in a few minutes that come from an earlier run than the one before: one that
+was restarted never returns."""
+
+SAME = timedelta(seconds=5)
+"""Most by which the start of one run differs from digest to digest."""
+
+MOST_RUNS = 4
+MOST_MONITORS = 20_000
+
+SHARED = (
+    "two monitors send under this id by turns: give each its own `publish.monitor`; on "
+    "a copied card, delete the database and the files of the state folder too"
+)
+
+
+@dataclass(slots=True)
+class _Run:
+    epoch: str
+    start: datetime
+    clock: datetime
+    """Time of its newest digest."""
+
+
+class Turns:
+    """The latest runs of each monitor that sent digests; used by one thread."""
+
+    def __init__(self) -> None:
+        """Know nobody."""
+        self._runs: dict[str, tuple[deque[_Run], deque[datetime]]] = {}
+
+    def are_taken(self, message: Message) -> bool:
+        """Take the next message; return whether it is one more turn of two monitors."""
+        it = message.contents
+        if not isinstance(it, DigestRecord) or it.uptime_seconds is None:
+            return False
+        if message.sent - it.clock > SAME:
+            return False  # it is an old one, which waited or is sent again
+        if len(self._runs) >= MOST_MONITORS:
+            self._runs.clear()
+        start = it.clock - timedelta(seconds=min(it.uptime_seconds, 1e9))
+        runs, turns = self._runs.setdefault(
+            message.monitor, (deque(maxlen=MOST_RUNS), deque(maxlen=TURNS))
+        )
+        found = _find(runs, message.epoch, start)
+        if found is None:
+            runs.append(_Run(message.epoch, start, it.clock))
+            return False
+        if it.clock <= found.clock:
+            return False  # it has come before
+        found.start, found.clock = start, it.clock
+        if found is runs[-1]:
+            return False
+        runs.remove(found)
+        runs.append(found)
+        turns.append(it.clock)
+        return len(turns) == TURNS and abs(turns[-1] - turns[0]) < FEW
+
+
+def _find(runs: Sequence[_Run], epoch: str, start: datetime) -> _Run | None:
+    for run in runs:
+        if run.epoch == epoch and abs(run.start - start) <= SAME:
+            return run
+    return None
