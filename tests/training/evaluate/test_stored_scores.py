@@ -74,8 +74,8 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--config", str(folder / "config.yaml")]
     source = f"command:sh {folder / 'play.sh'} {night}"
     with RunningMonitor(folder, "--input", source, *options) as monitor:
-        # A gap comes when the recording is over.
-        monitor.wait_until(lambda m: m.records("gap"), 3 * START_SECONDS)
+        # So it is when the recording is over.
+        monitor.wait_for_line("delivered nothing", 3 * START_SECONDS)
         monitor.process.send_signal(signal.SIGTERM)
         assert monitor.process.wait(START_SECONDS) == 0, monitor.log
     return folder
