@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +30,7 @@ from monitor.commands.level_report import (
 from monitor.commands.process import print_json, print_line, print_table
 from monitor.errors import UsageError
 from monitor.records import Timed
-from monitor.text import WeightedUnits, duration, level, percent
+from monitor.text import WeightedUnits, counted, duration, level, percent
 
 if TYPE_CHECKING:
     from monitor.sinks.store.day_report import DayReport, LabelDay, SourceDay
@@ -107,6 +107,8 @@ def report(
     selection = Selection(first, last, now, silent=silent)
     bounds = selection.start, selection.end
     with open_history(configuration, archive, *bounds) as reader:
+        if archive is not None and day == "today":
+            _check_days(archive, first, last)
         chosen = chosen_labels(labels, settings, reader)
         selection = replace(selection, labels=chosen)
         if diary:
@@ -126,6 +128,23 @@ def report(
     else:
         _print_page(found, levels, settings.weighted_units)
     return 0
+
+
+def _check_days(archive: Path, first: date, last: date) -> None:
+    """Name the days that an archive has if none of those is among them.
+
+    Raises:
+        UsageError: None is.
+    """
+    from monitor.fleet.archive.manifest import recorded_days
+
+    days = recorded_days(archive)
+    if days and not any(first <= day <= last for day in days):
+        held = f"{counted(len(days), 'day')} from {days[0]} to {days[-1]}"
+        raise UsageError(
+            "report: DAY is today by default, and the archive lacks it; it has "
+            f"{days[0] if len(days) == 1 else held}: name one"
+        )
 
 
 def _facts(found: "DayReport", levels: "dict[str, SpanLevels]") -> dict[str, Any]:

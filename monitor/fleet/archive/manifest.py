@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
@@ -191,6 +192,19 @@ def _sweep(folder: Path) -> IO[str]:
                     path.unlink()
     fcntl.flock(lock, fcntl.LOCK_SH)
     return lock
+
+
+def recorded_days(folder: Path) -> list[date]:
+    """Return the days, in local time, on which recordings begin or end."""
+    days = set()
+    for path in folder.glob(PATTERN):
+        for entry in _read(path):
+            if entry.output is not None and entry.start is not None:
+                with suppress(ValueError, OverflowError):
+                    start = datetime.fromisoformat(entry.start)
+                    end = start + timedelta(seconds=entry.seconds)
+                    days |= {it.astimezone().date() for it in (start, end)}
+    return sorted(days)
 
 
 def _line(entry: Entry) -> str:

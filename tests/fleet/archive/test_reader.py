@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from monitor.audio.sources.demo import render_scene
+from monitor.commands.app import run_command_line
 from monitor.fleet.archive.analysis import Analyzer
 from monitor.fleet.archive.joined import join_archive
 from monitor.fleet.archive.manifest import Manifest
@@ -108,6 +109,14 @@ def test_the_report_has_all_kinds_of_records(
     assert yard["laeq_db_by_hour"][5] is not None
     assert yard["laeq_db_by_hour"][6] is not None
     assert {it["label"] for it in facts["events"]} >= {"siren", "drilling"}
+
+
+def test_without_a_day_those_of_the_archive_are_named(
+    recorded: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, _ = recorded
+    assert run_command_line(["report", "--archive", str(archive)]) == 2
+    assert "it has 2024-05-01: name one" in capsys.readouterr().err
 
 
 def test_events_name_their_recording(
