@@ -54,7 +54,7 @@ class WebApp:
         context: WebContext,
         routes: Sequence[BaseRoute],
         navigation: Navigation = NAVIGATION,
-        close: Callable[[], Awaitable[None]] | None = None,
+        feed: live.LiveFeed | None = None,
     ) -> None:
         """Put pages together.
 
@@ -62,12 +62,13 @@ class WebApp:
             context: What they show.
             routes: Their addresses.
             navigation: Those that every page leads to.
-            close: Ends the answers that would never end, when the server stops.
+            feed: What the live pages follow; None: there are none.
 
         Raises:
             UsageError: A file of passwords is damaged.
         """
-        self._context, self._close = context, close
+        self._context = context
+        self.live = feed
         self.guard = Guard(
             _starlette(context, routes, navigation, self.close),
             PasswordFiles(context.password_files),
@@ -76,8 +77,8 @@ class WebApp:
 
     async def close(self) -> None:
         """End the answers that would never end by themselves."""
-        if self._close is not None:
-            await self._close()
+        if self.live is not None:
+            await self.live.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -97,7 +98,7 @@ def build_app(context: WebContext) -> WebApp:
     feed = live.LiveFeed(context.sockets, context.config.web.max_viewers)
     routes = [route for page in PAGES for route in page.routes(context)]
     routes += [*live.routes(feed), *commands.routes(context)]
-    return WebApp(context, routes, close=feed.close)
+    return WebApp(context, routes, feed=feed)
 
 
 def _starlette(
