@@ -149,5 +149,5 @@ def _offer(stream: SourceStream) -> str:
         return ""
     offer = stream.offer
     picture = f", and a picture ({offer.picture})" if offer.picture else ""
-    length = f", a recording of {offer.seconds:.0f} s" if offer.seconds else ""
+    length = f", a recording of {offer.seconds:.1f} s" if offer.seconds else ""
     return f"offers {offer.sound}{picture}{length}; "

@@ -81,5 +81,5 @@ def test_a_recording_by_http_works_as_it_does_in_the_monitor(
         source = build_source(it, "max", lambda: 0.0)
         (trial,) = try_sources([source])
     assert trial.works
-    assert trial.sentence.startswith("offers pcm_s16le, 16000 Hz, mono; 16000 Hz, 1 ch")
+    assert trial.sentence.startswith("offers pcm_s16le, 16000 Hz, mono")
     assert trial.sentence.endswith(f"; {source.description} {sentence}")
