@@ -5,12 +5,16 @@ Prints its address, removes the second node at a line of input, and ends at its 
 
 import logging
 import sys
+import tempfile
+from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
 
 def main(temp_dir: str) -> None:
     """Run until the end of the input."""
+    # Ray notes the address of the cluster there, and makes the folder elsewhere only.
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
     head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": temp_dir}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
