@@ -100,6 +100,23 @@ def test_a_gap_counts_however_long_ago_it_began(
     assert monitor["listened_24h"] == pytest.approx(1 / 4, abs=1e-3)
 
 
+def test_an_outage_that_goes_on_counts_once_beside_its_parts(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    began, told = (now() - timedelta(hours=each) for each in (6, 2))
+    start, end = f"{began:%FT%T}.000Z", f"{told:%FT%T}.000Z"
+    trouble = {"source": "street", "kind": "deaf", "since": start}
+    script.add("gap", start=start, end=end)
+    script.add("digest", uptime_seconds=200_000.0, listening=False, health=[trouble])
+    database.write(script.arrivals())
+    database.connection().execute(
+        "UPDATE monitors SET since = now() - interval '2 days'"
+    )
+    (monitor,) = read_status(server.url)["monitors"]
+    assert monitor["listened_24h"] == pytest.approx(18 / 24, abs=1e-3)
+
+
 def test_a_time_that_only_python_reads_harms_no_view(
     server: Postgres, database: FleetDatabase
 ) -> None:
