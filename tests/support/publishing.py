@@ -186,4 +186,4 @@ def publishing(
 
 def is_whole(sequences: Sequence[int]) -> bool:
     """True if they are 1 to the last without a hole, whatever came twice."""
-    return sorted(set(sequences)) == list(range(1, max(sequences) + 1))
+    return sorted(set(sequences)) == list(range(1, max(sequences, default=0) + 1))
