@@ -153,7 +153,7 @@ def _collect(
     from monitor.errors import StoreError
     from monitor.fleet.collect.collector import Collector
     from monitor.fleet.collect.database import FleetDatabase
-    from monitor.fleet.collect.transport import open_transport
+    from monitor.fleet.collect.subscription import open_subscription
     from monitor.runtime.threads import Threads
     from monitor.text import first_line
 
@@ -175,7 +175,7 @@ def _collect(
         database.connection()
     except psycopg.Error as error:
         raise StoreError(f"the fleet's database: {first_line(error)}") from None
-    transport = open_transport(broker, os.environ)
+    subscription = open_subscription(broker, os.environ)
     signal.signal(signal.SIGTERM, end)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, end)
@@ -184,10 +184,10 @@ def _collect(
             from monitor.fleet.collect.export import Exporter
 
             threads.start("parquet", Exporter(url, parquet).run)
-        Collector(database, transport).run(threads.stop)
+        Collector(database, subscription).run(threads.stop)
     finally:
         threads.stop.set()
-        transport.close()
+        subscription.close()
         database.close()
         threads.join(LEAVE_SECONDS)
     if threads.failure is not None:

@@ -93,7 +93,7 @@ def make_bundle(
     """Check settings and a model, and sign them as a bundle."""
     require_extra("rollout", "cryptography", "rollout make")
     from monitor.config.load import check_settings
-    from monitor.runtime.bundle_file import Manifest, read_bundle, write_bundle
+    from monitor.runtime.bundle_file import BundleManifest, read_bundle, write_bundle
 
     out = config.with_suffix(".bundle") if out is None else out
     signer, settings, content = _read_key(key), _read_settings(config, model), b""
@@ -103,7 +103,9 @@ def make_bundle(
             content = model.read_bytes()
             data["model_bytes"] = len(content)
         _check_fits(settings, model)
-        write_bundle(out, check_settings(Manifest, data, "bundle"), content, signer)
+        write_bundle(
+            out, check_settings(BundleManifest, data, "bundle"), content, signer
+        )
         read_bundle(out, {_public(signer)})
     except OSError as error:
         raise SoundMonitorError(f"{error.filename}: {error.strerror}") from None

@@ -50,7 +50,7 @@ MonitorId = Annotated[Text, AfterValidator(_is_monitor)]
 Prefix = Annotated[Text, AfterValidator(_is_prefix)]
 
 
-def monitor_of(host: str) -> str:
+def monitor_id_of_host(host: str) -> str:
     """Make an id of the name of a host."""
     cleaned = re.sub(r"[^a-z0-9_-]+", "-", host.partition(".")[0].lower())
     return cleaned.strip("-_")[:63] or "monitor"
@@ -155,4 +155,4 @@ class PublishSettings(FleetBroker):
     @property
     def monitor_id(self) -> str:
         """The id, that of the host if there is none."""
-        return self.monitor or monitor_of(socket.gethostname())
+        return self.monitor or monitor_id_of_host(socket.gethostname())

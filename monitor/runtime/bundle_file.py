@@ -46,7 +46,7 @@ class BundleError(SoundMonitorError):
     """A bundle is not what it must be; nothing of it is used."""
 
 
-class Manifest(Settings):
+class BundleManifest(Settings):
     """The signed facts of a bundle."""
 
     version: Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -60,7 +60,7 @@ class Manifest(Settings):
     """Length of the model file; None: there is none."""
 
     @model_validator(mode="after")
-    def _model_is_there(self) -> "Manifest":
+    def _model_is_there(self) -> "BundleManifest":
         if self.settings.uses_own_model != (self.model_bytes is not None):
             raise ValueError(
                 "a model must be in the bundle if and only if model or models name it"
@@ -80,7 +80,7 @@ def _encode(data: Mapping[str, Any]) -> bytes:
 class Bundle(NamedTuple):
     """A bundle whose signature is valid."""
 
-    manifest: Manifest
+    manifest: BundleManifest
     key: str
     """The public key that it is signed with."""
 
@@ -154,7 +154,7 @@ def _signed(key: bytes, digest: bytes) -> bytes:
     return MAGIC + key + digest
 
 
-def _parse(line: bytes) -> tuple[Manifest, bytes]:
+def _parse(line: bytes) -> tuple[BundleManifest, bytes]:
     """Return a manifest, and all of it but the share, which may grow."""
     try:
         data = json.loads(line)
@@ -163,7 +163,7 @@ def _parse(line: bytes) -> tuple[Manifest, bytes]:
     if not isinstance(data, dict):
         raise BundleError("its first line is not a JSON object")
     try:
-        manifest = check_settings(Manifest, data, "bundle")
+        manifest = check_settings(BundleManifest, data, "bundle")
     except SoundMonitorError as error:
         raise BundleError(first_fault(str(error))) from None
     return manifest, _encode({key: data[key] for key in data if key != "share"})
@@ -189,7 +189,7 @@ def copy_model(path: Path, bundle: Bundle, target: Path) -> None:
 
 
 def write_bundle(
-    path: Path, manifest: Manifest, model: bytes, key: "Ed25519PrivateKey"
+    path: Path, manifest: BundleManifest, model: bytes, key: "Ed25519PrivateKey"
 ) -> None:
     """Sign a bundle, and write it beside before it takes its place.
 

@@ -1,4 +1,4 @@
-"""Collectors on mosquitto: holes are filled, and whoever dies costs nothing."""
+"""Collectors on mosquitto: what is missing comes, and whoever dies costs nothing."""
 
 import logging
 import re
@@ -109,7 +109,7 @@ def test_what_a_monitor_never_sends_is_given_up_once_and_taken_later(
         monitors.publish_all(*range(5, 12))
 
         def is_given_up() -> bool:
-            script.add("event")  # only a monitor that is heard is asked
+            script.add("event")  # only a monitor that sends is asked
             monitors.publish("yard", script.messages[len(script.messages)])
             time.sleep(0.1)
             return missing(server) == [(5, 11, False, True)]

@@ -14,7 +14,7 @@ from nats.js.api import StreamConfig
 
 from monitor.config.publish import FleetBroker
 from monitor.errors import ConfigError
-from monitor.fleet.collect.transport import open_transport
+from monitor.fleet.collect.subscription import open_subscription
 from tests.support import ROOT
 from tests.support.clock import wait_until
 from tests.support.fleet import (
@@ -57,12 +57,12 @@ def publish(broker: NatsServer, *scripts: Script, leave_out: int = 0) -> None:
 
     async def run() -> None:
         client = await nats.connect(broker.url, connect_timeout=5)
-        stream = client.jetstream()
+        jetstream = client.jetstream()
         for script in scripts:
             subject = f"{PREFIX}.{script.monitor}.records"
             for number, payload in script.messages.items():
                 if number != leave_out:
-                    await stream.publish(subject, payload)
+                    await jetstream.publish(subject, payload)
         await client.close()
 
     asyncio.run(run())
@@ -88,7 +88,9 @@ def test_records_are_stored_once_and_leave_the_stream(
     assert all_stored(server) == list(range(1, 81))
 
 
-def test_a_monitor_is_asked_for_a_hole(server: Postgres, broker: NatsServer) -> None:
+def test_a_monitor_is_asked_for_what_is_missing(
+    server: Postgres, broker: NatsServer
+) -> None:
     script = Script()
     script.add_many(9)
     asked: list[bytes] = []
@@ -172,9 +174,9 @@ def test_nkeys_and_permissions_of_the_documentation_keep_monitors_apart(
             inbox_prefix=b"_INBOX.yard",
             error_cb=note,
         )
-        stream = client.jetstream()
+        jetstream = client.jetstream()
         for payload in script.messages.values():
-            await stream.publish(f"{PREFIX}.yard.records", payload)
+            await jetstream.publish(f"{PREFIX}.yard.records", payload)
         await client.publish(f"{PREFIX}.garden.records", other.messages[1])
         async with asyncio.timeout(10):
             while not any("garden" in each for each in denied):
@@ -247,11 +249,11 @@ def test_a_collector_signs_in_with_an_nkey(server: Postgres, tmp_path: Path) -> 
         running_nats(tmp_path, users) as broker,
         collecting(server, broker.url, nkey=f"file:{place}") as collector,
     ):
-        assert collector.transport.is_connected
+        assert collector.subscription.is_connected
 
 
 def test_a_seed_that_is_none_is_said_in_a_sentence(tmp_path: Path) -> None:
     (place := tmp_path / "seed").write_text("nonsense")
     broker = FleetBroker(url="nats://127.0.0.1", nkey=f"file:{place}")
     with pytest.raises(ConfigError, match="is no NKey seed"):
-        open_transport(broker, {})
+        open_subscription(broker, {})

@@ -102,7 +102,7 @@ def test_holes_and_the_status_of_a_large_fleet_are_read_quickly(
     read = time.monotonic()
     with capsys.disabled():
         sys.stdout.write(
-            f"\n500 monitors: holes in {1000 * (looked - begun):.0f} ms, status in "
+            f"\n500 monitors: missing in {1000 * (looked - begun):.0f} ms, status in "
             f"{1000 * (read - looked):.0f} ms\n"
         )
     assert read - begun < 10

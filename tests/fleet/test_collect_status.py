@@ -30,7 +30,7 @@ def test_a_monitor_is_deaf_when_it_says_so_or_says_nothing(
     connection = database.connection()
     connection.execute("UPDATE monitors SET since = now() - interval '3 days'")
     connection.execute(
-        "UPDATE streams SET heard = now() - interval '5 hours' "
+        "UPDATE epochs SET last_seen = now() - interval '5 hours' "
         "WHERE monitor IN ('cellar', 'dock')"
     )
     connection.execute(
@@ -104,8 +104,8 @@ def test_an_outage_that_goes_on_counts_once_beside_its_parts(
     server: Postgres, database: FleetDatabase
 ) -> None:
     script = Script()
-    began, told = (now() - timedelta(hours=each) for each in (6, 2))
-    start, end = f"{began:%FT%T}.000Z", f"{told:%FT%T}.000Z"
+    began, since = (now() - timedelta(hours=each) for each in (6, 2))
+    start, end = f"{began:%FT%T}.000Z", f"{since:%FT%T}.000Z"
     trouble = {"source": "street", "kind": "deaf", "since": start}
     script.add("gap", start=start, end=end)
     script.add("digest", uptime_seconds=200_000.0, listening=False, health=[trouble])

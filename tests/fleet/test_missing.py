@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.fleet.collect.database import Arrival, FleetDatabase
-from monitor.fleet.collect.missing import MOST_STREAMS, Wanted, look_for_missing
+from monitor.fleet.collect.missing import MOST_EPOCHS, Wanted, look_for_missing
 from monitor.fleet.collect.status import read_status
 from monitor.sinks.publish.record import (
     MOST_RANGES,
@@ -44,8 +44,8 @@ def test_a_hole_that_is_too_far_waits_for_the_next_request() -> None:
     assert decode_wanted(payload) == ("f" * 32, wanted.ranges)
 
 
-def scattered(monitor: str, epoch: int, holes: int) -> list[Arrival]:
-    """Every twentieth record of a stream, so that there are holes between."""
+def scattered(monitor: str, epoch: int, ranges: int) -> list[Arrival]:
+    """Every twentieth record of an epoch, so that ranges between are missing."""
     epoch_text, at = f"{epoch:08x}", now()
     return [
         Arrival(
@@ -53,7 +53,7 @@ def scattered(monitor: str, epoch: int, holes: int) -> list[Arrival]:
             encode_message(monitor, epoch_text, 20 * number, "smell", {}, at),
             at,
         )
-        for number in range(1, holes + 1)
+        for number in range(1, ranges + 1)
     ]
 
 
@@ -73,24 +73,24 @@ def test_the_holes_of_one_monitor_delay_no_other(
         return time.perf_counter() - began, found
 
     alone, _ = look()
-    for epoch in range(MOST_STREAMS + 10):
+    for epoch in range(MOST_EPOCHS + 10):
         database.write(scattered("attic", epoch, 500))
-    look()  # the holes are new
+    look()  # the ranges are new
     later, again = look()
     status = read_status(server.url)
     found = {it["monitor"]: it for it in status["monitors"]}
-    assert found["attic"]["missing"] == MOST_STREAMS * 500 * 19
+    assert found["attic"]["missing"] == MOST_EPOCHS * 500 * 19
     assert found["yard"]["missing"] == 6
     with server.connect() as connection:
         count = "SELECT count(*), max(asked) FROM missing"
-        assert connection.execute(count).fetchone() == (MOST_STREAMS + 1, 1)
+        assert connection.execute(count).fetchone() == (MOST_EPOCHS + 1, 1)
     assert later < 20 * alone + 0.5
     assert len(again) == 1  # one request a monitor, and that of the yard waits
 
 
 @pytest.mark.fleet
 @needs_postgres
-def test_only_monitors_that_are_heard_are_asked(database: FleetDatabase) -> None:
+def test_only_monitors_that_send_are_asked(database: FleetDatabase) -> None:
     for name in ("yard", "attic"):
         script = Script(name)
         script.add_many(9)

@@ -90,7 +90,7 @@ def monitors_of(server: Postgres) -> list[dict[str, Any]]:
 
 
 def is_complete(server: Postgres, name: str, path: Path) -> bool:
-    """One range without a hole, up to the newest but for what was put just now."""
+    """One range, up to the newest but for what was put just now."""
     (last,) = rows(path, "SELECT max(sequence) FROM outgoing WHERE type != 'digest'")
     ranges = received(server, name)
     sequences = all_stored(server, name)

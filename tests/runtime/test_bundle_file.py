@@ -9,7 +9,7 @@ import pytest
 from monitor.runtime.bundle_file import (
     MOST_BYTES,
     BundleError,
-    Manifest,
+    BundleManifest,
     copy_model,
     read_bundle,
 )
@@ -140,7 +140,7 @@ def test_a_share_is_stable_grows_and_differs_by_version() -> None:
     names = [f"monitor-{number}" for number in range(2000)]
 
     def chosen(version: int, share: float) -> set[str]:
-        manifest = Manifest(version=version, share=share)
+        manifest = BundleManifest(version=version, share=share)
         return {name for name in names if manifest.is_for(name)}
 
     tenth, half = chosen(7, 0.1), chosen(7, 0.5)

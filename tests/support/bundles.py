@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from monitor.runtime.bundle_file import MAGIC, Manifest, write_bundle
+from monitor.runtime.bundle_file import MAGIC, BundleManifest, write_bundle
 from monitor.runtime.rollout_state import Offered
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -35,7 +35,7 @@ def made(
     data = {"version": version, "share": share, "settings": settings or {}}
     if model:
         data["model_bytes"] = len(model)
-    write_bundle(path, Manifest.model_validate(data), model, key)
+    write_bundle(path, BundleManifest.model_validate(data), model, key)
     return path
 
 

@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.collector import Collector
 from monitor.fleet.collect.database import Arrival, FleetDatabase, Keep
-from monitor.fleet.collect.transport import open_transport
+from monitor.fleet.collect.subscription import open_subscription
 from monitor.sinks.publish.record import decode_wanted, encode_message
 from monitor.sinks.store.scores import encode_frames
 from monitor.text import utc_text
@@ -174,7 +174,7 @@ def stored(server: Postgres, monitor: str = "yard") -> dict[str, list[int]]:
                 number
                 for (number,) in connection.execute(
                     f"SELECT sequence FROM {table} WHERE monitor = %s "
-                    "ORDER BY stream, sequence",
+                    "ORDER BY epoch_id, sequence",
                     [monitor],
                 )
             ]
@@ -191,7 +191,7 @@ def received(server: Postgres, monitor: str = "yard") -> str:
     """The sequence numbers that were received, as ranges."""
     with server.connect() as connection:
         rows = connection.execute(
-            "SELECT received::text FROM streams WHERE monitor = %s", [monitor]
+            "SELECT received::text FROM epochs WHERE monitor = %s", [monitor]
         ).fetchall()
     return ",".join(text for (text,) in rows)
 
@@ -275,21 +275,21 @@ def collecting(
     keep: Keep | None = None,
     **login: str,
 ) -> Iterator[Collector]:
-    """A collector on a thread, which looks for holes often."""
+    """A collector on a thread, which looks for missing records often."""
     stop = threading.Event()
-    transport = open_transport(FleetBroker(url=url, **login), {})
+    subscription = open_subscription(FleetBroker(url=url, **login), {})
     database = FleetDatabase(server.url, keep)
     database.connection()
-    collector = Collector(database, transport, timedelta(seconds=ask_after), 0.5)
+    collector = Collector(database, subscription, timedelta(seconds=ask_after), 0.5)
     thread = threading.Thread(target=collector.run, args=(stop,), name="collector")
     thread.start()
     try:
-        wait_until(lambda: transport.is_connected)
+        wait_until(lambda: subscription.is_connected)
         yield collector
     finally:
         stop.set()
         thread.join()
-        transport.close()
+        subscription.close()
         database.close()
 
 

@@ -171,7 +171,7 @@ class Simulation:
         """Records that the collectors have taken."""
         (count,) = self._row(
             "SELECT coalesce(sum((SELECT sum(upper(each) - lower(each)) "
-            "FROM unnest(received) AS each)), 0)::bigint FROM streams"
+            "FROM unnest(received) AS each)), 0)::bigint FROM epochs"
         )
         return int(count)
 
@@ -323,18 +323,18 @@ class Simulation:
         with self.server.connect() as connection:
             rows = connection.execute(
                 "SELECT monitor, int8multirange(int8range(1, "
-                "greatest(streams.newest, told.newest) + 1)) - "
+                "greatest(epochs.newest, known.newest) + 1)) - "
                 "coalesce(received, '{}') + coalesce((SELECT range_agg(int8range("
-                "first, last, '[]')) FROM missing WHERE stream = streams.id "
-                "AND filled IS NULL), '{}') AS holes "
-                "FROM unnest(%s::text[], %s::bigint[]) AS told (monitor, newest) "
-                "LEFT JOIN streams USING (monitor)",
+                "first, last, '[]')) FROM missing WHERE epoch_id = epochs.id "
+                "AND filled IS NULL), '{}') AS lacking "
+                "FROM unnest(%s::text[], %s::bigint[]) AS known (monitor, newest) "
+                "LEFT JOIN epochs USING (monitor)",
                 [list(newest), list(newest.values())],
             ).fetchall()
         return {
-            name: str(holes)
-            for name, holes in rows
-            if holes and self.fleet.planned.get(name) != LOST_AND_AWAY
+            name: str(lacking)
+            for name, lacking in rows
+            if lacking and self.fleet.planned.get(name) != LOST_AND_AWAY
         }
 
     def state(self) -> str:

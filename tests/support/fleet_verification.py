@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from monitor.sinks.publish.queue import BATCH_RECORDS, Entry, Queue
+from monitor.sinks.publish.queue import BATCH_RECORDS, Queue, QueuedRecord
 
 TABLES = {
     "session": "sessions",
@@ -42,12 +42,12 @@ def newest_of(database: Path) -> int:
     return int(row[0])
 
 
-def sent_by(database: Path) -> dict[int, Entry]:
+def sent_by(database: Path) -> dict[int, QueuedRecord]:
     """By sequence number, the records that a monitor has sent, from its database."""
     queue = Queue(database)
     position = queue.position("", 0)
     assert position is not None
-    entries: dict[int, Entry] = {}
+    entries: dict[int, QueuedRecord] = {}
     while len(entries) < position.acknowledged:
         first = len(entries) + 1
         last = min(position.acknowledged, first + BATCH_RECORDS - 1)
@@ -71,7 +71,7 @@ def stored(
     return found
 
 
-def differences(entry: Entry, kind: str, row: dict[str, Any]) -> list[str]:
+def differences(entry: QueuedRecord, kind: str, row: dict[str, Any]) -> list[str]:
     """What a row says otherwise than the record in the monitor's database."""
     if kind != entry.type:
         return [f"{entry.sequence} is {kind}, not {entry.type}"]
@@ -126,7 +126,7 @@ def verify(
 def missing(connection: psycopg.Connection, monitor: str) -> list[int]:
     """The sequence numbers that the collectors say are missing."""
     rows = connection.execute(
-        "SELECT first, last FROM missing JOIN streams ON streams.id = stream "
+        "SELECT first, last FROM missing JOIN epochs ON epochs.id = epoch_id "
         "WHERE monitor = %s AND filled IS NULL ORDER BY first",
         [monitor],
     )

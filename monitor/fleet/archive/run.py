@@ -69,7 +69,7 @@ class _Run:
     deaths: dict[str, int] = field(default_factory=dict)
     """Of workers, by the recording that they had."""
 
-    barren: int = 0
+    failed_starts: int = 0
     """Workers that died one after the other before they had a recording."""
 
     def finish(self, entry: Entry, size: int) -> None:
@@ -85,22 +85,22 @@ class _Run:
         if report.share is not None and worker in self.running:
             self.display.advance(self.running[worker].input.name, report.share)
         if report.death is not None:
-            self._bury(worker, report.death)
+            self._requeue(worker, report.death)
         if report.entry is not None:
             task = self.running.pop(worker)
             self.finish(report.entry, task.input.size)
         if report.is_ready or report.entry is not None:
-            self.barren = 0
+            self.failed_starts = 0
             self.idle.append(worker)
 
-    def _bury(self, worker: int, reason: str) -> None:
+    def _requeue(self, worker: int, reason: str) -> None:
         """Have the recording of a worker that died analysed again, or give it up."""
         if worker in self.idle:
             self.idle.remove(worker)
         task = self.running.pop(worker, None)
         if task is None:
-            self.barren += 1
-            if self.barren > TRIES * self.engine.workers:
+            self.failed_starts += 1
+            if self.failed_starts > TRIES * self.engine.workers:
                 raise SoundMonitorError(f"the workers cannot be started: {reason}")
             return
         name = task.input.name

@@ -12,7 +12,7 @@ import psycopg
 from monitor.fleet.collect.database import Arrival, FleetDatabase, Keep
 from monitor.fleet.collect.missing import look_for_missing
 from monitor.fleet.collect.schema import PARTITIONED, drop_before
-from monitor.fleet.collect.transport import Transport
+from monitor.fleet.collect.subscription import Subscription
 from monitor.sinks.publish.record import encode_wanted
 from monitor.text import duration, first_line
 
@@ -25,12 +25,12 @@ RETRY_SECONDS = 2.0
 
 CLEAN_SECONDS = 3600.0
 
-HEARD_SECONDS = 180.0
-"""A monitor is asked by the collectors that have heard it within so long: another one
-may be at another broker."""
+SEEN_SECONDS = 180.0
+"""A monitor is asked by collectors that have had a record of it within so long: another
+one may be at another broker."""
 
 SILENT_SECONDS = 300.0
-"""Time without any record, while connected, that is said: three digests and more."""
+"""Time without any record, while connected, that is logged: three digests and more."""
 
 _OLD_ROWS = (
     "DELETE FROM deleted WHERE at < %s",
@@ -47,27 +47,27 @@ class Collector:
     """One of the collectors of a fleet; used by one thread."""
 
     database: FleetDatabase
-    transport: Transport
+    subscription: Subscription
     ask_after: timedelta = timedelta(seconds=30)
-    """Age of a hole in the sequence numbers for which its monitor is asked."""
+    """Age of a missing range for which its monitor is asked."""
 
     look_seconds: float = 10.0
-    """Interval in which holes are looked for."""
+    """Interval in which missing ranges are looked for."""
 
     _is_away: bool = field(default=False, init=False)
     """Whether the database was away at the last try."""
 
-    _heard: dict[str, float] = field(default_factory=dict, init=False)
-    """When each monitor was heard here, monotonic seconds."""
+    _last_seen: dict[str, float] = field(default_factory=dict, init=False)
+    """When a record of each monitor arrived here, monotonic seconds."""
 
     _silent_since: float = field(default_factory=time.monotonic, init=False)
-    _has_told_silence: bool = field(default=False, init=False)
+    _has_logged_silence: bool = field(default=False, init=False)
 
     def run(self, stop: Event) -> None:
         """Collect until `stop`; returns soon after it."""
         look_at = clean_at = time.monotonic()
         while not stop.is_set():
-            arrivals = self.transport.receive(BATCH, BATCH_SECONDS)
+            arrivals = self.subscription.receive(BATCH, BATCH_SECONDS)
             self._note(arrivals)
             if arrivals:
                 self._store(arrivals, stop)
@@ -80,14 +80,16 @@ class Collector:
                 self._try(self._clean)
 
     def _note(self, arrivals: list[Arrival]) -> None:
-        """Note who is heard; say so if it is nobody."""
+        """Note who sends; log it if that is nobody."""
         now = time.monotonic()
-        self._heard.update(dict.fromkeys((it.monitor for it in arrivals), now))
-        if arrivals or not self.transport.is_connected:
+        self._last_seen.update(dict.fromkeys((it.monitor for it in arrivals), now))
+        if arrivals or not self.subscription.is_connected:
             self._silent_since = now
-            self._has_told_silence &= not arrivals
-        elif now >= self._silent_since + SILENT_SECONDS and not self._has_told_silence:
-            self._has_told_silence = True
+            self._has_logged_silence &= not arrivals
+        elif (
+            now >= self._silent_since + SILENT_SECONDS and not self._has_logged_silence
+        ):
+            self._has_logged_silence = True
             logger.warning(
                 "connected, and no record for %s: nobody publishes to this broker and "
                 "prefix, or this user may not read the records, as that of a monitor",
@@ -98,7 +100,7 @@ class Collector:
         """Store a batch and acknowledge it, once the database takes it."""
         while not stop.is_set():
             if self._try(lambda: self.database.write(arrivals)):
-                self.transport.acknowledge(arrivals)
+                self.subscription.acknowledge(arrivals)
                 return
             stop.wait(RETRY_SECONDS)
 
@@ -124,11 +126,13 @@ class Collector:
 
     def _look(self) -> None:
         connection = self.database.connection()
-        since = time.monotonic() - HEARD_SECONDS
-        self._heard = {name: at for name, at in self._heard.items() if at >= since}
-        for wanted in look_for_missing(connection, self.ask_after, self._heard):
+        since = time.monotonic() - SEEN_SECONDS
+        self._last_seen = {
+            name: at for name, at in self._last_seen.items() if at >= since
+        }
+        for wanted in look_for_missing(connection, self.ask_after, self._last_seen):
             payload = encode_wanted(wanted.epoch, wanted.ranges)
-            self.transport.send_wanted(wanted.monitor, payload)
+            self.subscription.send_wanted(wanted.monitor, payload)
 
     def _clean(self) -> None:
         """Drop what is older than records are kept."""

@@ -24,13 +24,13 @@ from monitor.text import first_line
 
 EXAMPLE_LETTERS = 200
 MOST_RECEIVED_RANGES = 2_000
-"""Ranges of received sequence numbers of one stream; more than any that is honest."""
+"""Ranges of received sequence numbers of one epoch; more than any that is honest."""
 
 LARGEST_SEQUENCE = 2**62
 
 CollectorReason = Literal[
     "not-stored",  # the database refuses a value
-    "scattered",  # its epoch has too many holes
+    "scattered",  # its epoch has too many missing ranges
     "reused",  # another record has had its sequence number
     "shared-id",  # another monitor has its id; the record is taken all the same
 ]
@@ -61,7 +61,7 @@ class Arrival:
     """Time of its arrival, UTC."""
 
     token: Any = None
-    """What the transport acknowledges."""
+    """What the subscription acknowledges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +90,12 @@ class _Row:
     record: str
     """JSON."""
 
-    def values(self, stream: int) -> tuple[object, ...]:
+    def values(self, epoch_id: int) -> tuple[object, ...]:
         """Its columns in the table `incoming`."""
         it = self.message
         kept = "{}" if self.kind == _REFUSED else self.record
         return (
-            *(it.monitor, stream, it.sequence, self.kind, it.form, it.type, self.at),
+            *(it.monitor, epoch_id, it.sequence, self.kind, it.form, it.type, self.at),
             *(it.sent, self.arrival.at, kept),
         )
 
@@ -139,7 +139,7 @@ class FleetDatabase:
         self.keep = keep or Keep()
         self._connection: psycopg.Connection | None = None
         self._partitions: set[tuple[str, date]] = set()
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
         self._turns = Turns()
 
     def connection(self) -> psycopg.Connection:
@@ -241,14 +241,14 @@ class FleetDatabase:
         self._make_partitions(connection, rows)
         with connection.transaction():
             if rows:
-                streams = _lock(connection, rows)
-                self._take(connection, rows, streams, refusals)
+                epoch_ids = _lock(connection, rows)
+                self._take(connection, rows, epoch_ids, refusals)
             for monitor, reason in sorted(refusals.counts):
                 at, detail, example = refusals.newest[monitor, reason]
                 count = refusals.counts[monitor, reason]
                 values = monitor, reason, count, at, at, detail, example
                 connection.execute(statements.REFUSE, values)
-        self._tell(rows, refusals)
+        self._log_refusals(rows, refusals)
 
     def _make_partitions(
         self, connection: psycopg.Connection, rows: Sequence[_Row]
@@ -266,14 +266,14 @@ class FleetDatabase:
         self,
         connection: psycopg.Connection,
         rows: Sequence[_Row],
-        streams: Mapping[tuple[str, str], int],
+        epoch_ids: Mapping[tuple[str, str], int],
         refusals: _Refusals,
     ) -> None:
         """Write the records that are new; their monitors are locked."""
         with connection.cursor().copy(statements.COPY) as copy:
             for row in rows:
-                stream = streams[row.message.monitor, row.message.epoch]
-                copy.write_row(row.values(stream))
+                epoch_id = epoch_ids[row.message.monitor, row.message.epoch]
+                copy.write_row(row.values(epoch_id))
         for monitor, count in connection.execute(statements.REUSED).fetchall():
             refusals.set_count(monitor, "reused", count, REUSED)
         connection.execute(statements.SKIP_RECEIVED)
@@ -281,31 +281,31 @@ class FleetDatabase:
             statements.RECEIVE, [MOST_RECEIVED_RANGES]
         ).fetchall()
         left = connection.execute(
-            statements.LEAVE_OUT, [[stream for (stream,) in taken]]
+            statements.LEAVE_OUT, [[epoch_id for (epoch_id,) in taken]]
         ).fetchall()
-        names = {key: name for (name, _), key in streams.items()}
-        for stream, count in left:
-            detail = f"its epoch has more than {MOST_RECEIVED_RANGES} holes"
-            refusals.set_count(names[stream], "scattered", count, detail)
+        names = {key: name for (name, _), key in epoch_ids.items()}
+        for epoch_id, count in left:
+            detail = f"its epoch has more than {MOST_RECEIVED_RANGES} missing ranges"
+            refusals.set_count(names[epoch_id], "scattered", count, detail)
         kinds = {row.kind for row in rows}
         for kind, inserts in statements.INSERTS.items():
             for statement in inserts if kind in kinds else ():
                 connection.execute(statement)
 
-    def _tell(self, rows: Sequence[_Row], refusals: _Refusals) -> None:
+    def _log_refusals(self, rows: Sequence[_Row], refusals: _Refusals) -> None:
         """Log each reason for which a monitor's messages are refused, once."""
         for row in rows:
             key = row.message.monitor, "newer"
-            if row.message.is_newer and key not in self._told:
-                self._told.add(key)
+            if row.message.is_newer and key not in self._logged:
+                self._logged.add(key)
                 logger.warning(
                     "%s sends records of form %d, which this version does not know: "
                     "they are stored raw; update the collector",
                     row.message.monitor,
                     row.message.form,
                 )
-        for key in refusals.counts.keys() - self._told:
-            self._told.add(key)
+        for key in refusals.counts.keys() - self._logged:
+            self._logged.add(key)
             logger.warning(
                 "a message of %s is refused (%s): %s; further ones are counted",
                 key[0] or "an unknown monitor",
@@ -358,7 +358,7 @@ def _time_of(message: Message) -> datetime:
 def _lock(
     connection: psycopg.Connection, rows: Sequence[_Row]
 ) -> dict[tuple[str, str], int]:
-    """Lock the monitors of rows, in order; return the keys of their streams."""
+    """Lock the monitors of rows, in order; return the ids of their epochs."""
     names = sorted({row.message.monitor for row in rows})
     epochs = sorted({(row.message.monitor, row.message.epoch) for row in rows})
     listed = [list(column) for column in zip(*epochs, strict=True)]
@@ -366,8 +366,8 @@ def _lock(
     if len(locked) < len(names):
         connection.execute(statements.ADD_MONITORS, [names])
         connection.execute(statements.LOCK, [names])
-    found = connection.execute(statements.STREAMS, listed).fetchall()
+    found = connection.execute(statements.EPOCHS, listed).fetchall()
     if len(found) < len(epochs):
-        connection.execute(statements.ADD_STREAMS, listed)
-        found = connection.execute(statements.STREAMS, listed).fetchall()
-    return {(monitor, epoch): stream for stream, monitor, epoch in found}
+        connection.execute(statements.ADD_EPOCHS, listed)
+        found = connection.execute(statements.EPOCHS, listed).fetchall()
+    return {(monitor, epoch): epoch_id for epoch_id, monitor, epoch in found}

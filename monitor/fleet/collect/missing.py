@@ -11,16 +11,16 @@ import psycopg
 from monitor.sinks.publish.record import MOST_RANGES, MOST_SEQUENCES
 
 MOST_ASKED = 6
-"""Times that a monitor is asked in vain before a hole is given up."""
+"""Times that a monitor is asked in vain before a missing range is given up."""
 
-MOST_STREAMS = 50
+MOST_EPOCHS = 50
 """Databases of a monitor that are known, of which it has one at a time."""
 
-MOST_HOLES = 20
-"""Holes of a stream that are asked for one by one; more are one."""
+MOST_MISSING_RANGES = 20
+"""Missing ranges of an epoch that are asked for one by one; more are one."""
 
 NEAR = 16
-"""Holes with no more between them are one range of a request."""
+"""Missing ranges with no more between them are one of a request."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,106 +30,106 @@ SELECT pg_try_advisory_xact_lock(hashtext('sound-monitor fleet missing'))
 
 # Far more databases than any monitor loses: the oldest ones count as never seen.
 _TOO_MANY = """
-DELETE FROM streams WHERE id IN (
+DELETE FROM epochs WHERE id IN (
     SELECT id FROM (
         SELECT id, row_number() OVER
-            (PARTITION BY monitor ORDER BY heard DESC NULLS LAST, id DESC) AS place
-        FROM streams
-    ) AS placed WHERE place > %(streams)s
+            (PARTITION BY monitor ORDER BY last_seen DESC NULLS LAST, id DESC) AS place
+        FROM epochs
+    ) AS placed WHERE place > %(epochs)s
 )
 """
 
-# Many holes of a stream count as one, from the first to the last.
+# Many missing ranges of an epoch count as one, from the first to the last.
 _JOINED = """
 WITH many AS (
-    SELECT stream, min(first) AS first, max(last) AS last, max(asked) AS asked,
+    SELECT epoch_id, min(first) AS first, max(last) AS last, max(asked) AS asked,
         max(asked_at) AS asked_at, max(given_up) AS given_up,
         bool_and(missing.given_up IS NOT NULL) AS is_given_up
-    FROM missing WHERE filled IS NULL GROUP BY stream HAVING count(*) > %(holes)s
+    FROM missing WHERE filled IS NULL GROUP BY epoch_id HAVING count(*) > %(ranges)s
 ), others AS (
     DELETE FROM missing USING many
-    WHERE missing.stream = many.stream AND missing.first > many.first
+    WHERE missing.epoch_id = many.epoch_id AND missing.first > many.first
         AND filled IS NULL
 )
 UPDATE missing SET last = many.last, asked = many.asked, asked_at = many.asked_at,
     given_up = CASE WHEN is_given_up THEN many.given_up END
-FROM many WHERE missing.stream = many.stream AND missing.first = many.first
+FROM many WHERE missing.epoch_id = many.epoch_id AND missing.first = many.first
 """
 
 _COUNTED = """
 UPDATE missing SET amount = counted.amount
 FROM (
-    SELECT stream, first, (
+    SELECT epoch_id, first, (
         SELECT coalesce(sum(upper(each) - lower(each)), 0) FROM unnest(
             int8multirange(int8range(first, last, '[]')) - received) AS each
     ) AS amount
-    FROM missing JOIN streams ON streams.id = stream WHERE filled IS NULL
+    FROM missing JOIN epochs ON epochs.id = epoch_id WHERE filled IS NULL
 ) AS counted
-WHERE missing.stream = counted.stream AND missing.first = counted.first
+WHERE missing.epoch_id = counted.epoch_id AND missing.first = counted.first
     AND missing.amount <> counted.amount
 """
 
-# Several collectors write records out of order: most holes close by themselves.
+# Several collectors write records out of order: most ranges fill by themselves.
 _CLOSED = """
 WITH closed AS (
-    SELECT stream, first, asked FROM missing WHERE filled IS NULL AND amount = 0
+    SELECT epoch_id, first, asked FROM missing WHERE filled IS NULL AND amount = 0
 ), forgotten AS (
     DELETE FROM missing USING closed
-    WHERE missing.stream = closed.stream AND missing.first = closed.first
+    WHERE missing.epoch_id = closed.epoch_id AND missing.first = closed.first
         AND missing.asked = 0
 )
 UPDATE missing SET filled = now() FROM closed
-WHERE missing.stream = closed.stream AND missing.first = closed.first
+WHERE missing.epoch_id = closed.epoch_id AND missing.first = closed.first
     AND missing.asked > 0
 """
 
 _NEW = """
-INSERT INTO missing (stream, first, last)
-SELECT id, lower(hole), upper(hole) - 1 FROM (
-    SELECT streams.id, unnest(
+INSERT INTO missing (epoch_id, first, last)
+SELECT id, lower(lacking), upper(lacking) - 1 FROM (
+    SELECT epochs.id, unnest(
         int8multirange(int8range(1, newest + 1)) - received - coalesce((
             SELECT range_agg(int8range(first, last, '[]')) FROM missing
-            WHERE stream = streams.id AND filled IS NULL
+            WHERE epoch_id = epochs.id AND filled IS NULL
         ), '{}')
-    ) AS hole
-    FROM streams WHERE NOT received @> int8range(1, newest + 1)
-) AS holes
+    ) AS lacking
+    FROM epochs WHERE NOT received @> int8range(1, newest + 1)
+) AS every
 ON CONFLICT DO NOTHING
 """
 
 # A monitor that is away is not asked; nor can it send again what was in a database
 # that it has no more.
 _GIVEN_UP = """
-UPDATE missing SET given_up = now() FROM streams
-WHERE streams.id = stream AND filled IS NULL AND given_up IS NULL
+UPDATE missing SET given_up = now() FROM epochs
+WHERE epochs.id = epoch_id AND filled IS NULL AND given_up IS NULL
     AND asked_at < now() - %(after)s * (1 << asked)
     AND (asked >= %(most)s OR asked >= 2 AND EXISTS (
-        SELECT FROM streams AS next WHERE next.monitor = streams.monitor
-            AND next.previous = streams.epoch))
+        SELECT FROM epochs AS next WHERE next.monitor = epochs.monitor
+            AND next.previous = epochs.epoch))
 RETURNING monitor, amount
 """
 
 _DUE = """
-SELECT stream, first, monitor, epoch,
+SELECT epoch_id, first, monitor, epoch,
     int8multirange(int8range(first, last, '[]')) - received AS rest
-FROM missing JOIN streams ON streams.id = stream
+FROM missing JOIN epochs ON epochs.id = epoch_id
 WHERE filled IS NULL AND given_up IS NULL AND monitor = ANY(%(monitors)s)
     AND coalesce(asked_at + %(after)s * (1 << asked), since + %(after)s) < now()
-    AND (SELECT max(heard) FROM streams AS every
-        WHERE every.monitor = streams.monitor)
+    AND (SELECT max(last_seen) FROM epochs AS every
+        WHERE every.monitor = epochs.monitor)
         > coalesce(asked_at, now() - interval '3 minutes')
     AND NOT EXISTS (
         -- It answers one request every ten seconds.
-        SELECT FROM missing AS other WHERE other.stream = missing.stream
+        SELECT FROM missing AS other WHERE other.epoch_id = missing.epoch_id
             AND other.filled IS NULL AND other.asked_at > now() - %(after)s / 2)
-ORDER BY stream, first
+ORDER BY epoch_id, first
 """
 
 _ASKED = """
 UPDATE missing SET asked_at = now(), rest = now_missing,
     asked = CASE WHEN now_missing < rest THEN 1 ELSE asked + 1 END
 FROM unnest(%s::integer[], %s::bigint[], %s::bigint[]) AS due (id, begin, now_missing)
-WHERE stream = id AND first = begin
+WHERE epoch_id = id AND first = begin
 """
 
 
@@ -145,7 +145,7 @@ class Wanted:
     def add(self, first: int, last: int) -> bool:
         """Ask for more, as far as there is room; return False if there was none.
 
-        What lies between near holes is asked for too: it is skipped when it comes.
+        What lies between near ranges is asked for too: it is skipped when it comes.
         """
         is_near = bool(self.ranges) and first - self.ranges[-1][1] <= NEAR
         others = self.ranges[:-1] if is_near else self.ranges
@@ -164,16 +164,16 @@ def look_for_missing(
 
     Args:
         connection: To the fleet's database.
-        after: Age of a hole for which its monitor is asked, and the pause after the
-            first time; it doubles with each.
+        after: Age of a missing range at which its monitor is asked, and the pause
+            after the first time; it doubles with each.
         monitors: Those that can be asked: another broker may have the others.
     """
     values = {
         "after": after,
         "monitors": list(monitors),
         "most": MOST_ASKED,
-        "streams": MOST_STREAMS,
-        "holes": MOST_HOLES,
+        "epochs": MOST_EPOCHS,
+        "ranges": MOST_MISSING_RANGES,
     }
     with connection.transaction():
         (is_alone,) = connection.execute(_ALONE).fetchone() or (False,)
@@ -184,10 +184,10 @@ def look_for_missing(
         connection.execute(_JOINED, values)
         connection.execute(_COUNTED)
         connection.execute(_CLOSED)
-        _tell(connection.execute(_GIVEN_UP, values).fetchall())
+        _log_given_up(connection.execute(_GIVEN_UP, values).fetchall())
         wanted: dict[str, Wanted] = {}
         asked: list[tuple[int, int, int]] = []
-        for stream, first, monitor, epoch, rest in connection.execute(_DUE, values):
+        for epoch_id, first, monitor, epoch, rest in connection.execute(_DUE, values):
             # It answers one request at a time.
             request = wanted.setdefault(monitor, Wanted(monitor, epoch))
             if request.epoch != epoch:
@@ -195,14 +195,14 @@ def look_for_missing(
             fitting = [request.add(each.lower, each.upper - 1) for each in rest]
             if fitting and fitting[0]:
                 amount = sum(each.upper - each.lower for each in rest)
-                asked.append((stream, first, amount))
+                asked.append((epoch_id, first, amount))
         if asked:
             columns = [list(column) for column in zip(*asked, strict=True)]
             connection.execute(_ASKED, columns)
     return list(wanted.values())
 
 
-def _tell(given_up: Sequence[tuple[str, int]]) -> None:
+def _log_given_up(given_up: Sequence[tuple[str, int]]) -> None:
     counts: Counter[str] = Counter()
     for monitor, count in given_up:
         counts[monitor] += count

@@ -16,7 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.database import Arrival
-from monitor.fleet.collect.transport import monitor_of
+from monitor.fleet.collect.subscription import monitor_of_topic
 from monitor.sinks.alerts.secrets import read_secret
 from monitor.sinks.publish.record import LARGEST_BYTES
 from monitor.tls import tls_context
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 _GROUP = "collect"
 
 
-class MqttTransport:
+class MqttSubscription:
     """A member of the group of collectors; paho's thread receives."""
 
     def __init__(self, broker: FleetBroker, environ: Mapping[str, str]) -> None:
@@ -59,7 +59,7 @@ class MqttTransport:
         self._client.loop_start()
 
     def receive(self, most: int, seconds: float) -> list[Arrival]:
-        """See `Transport`."""
+        """See `Subscription`."""
         arrivals: list[Arrival] = []
         until = time.monotonic() + seconds
         wait = seconds
@@ -72,18 +72,18 @@ class MqttTransport:
         return arrivals
 
     def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
-        """See `Transport`."""
+        """See `Subscription`."""
         for arrival in arrivals:
             connection, packet, qos = arrival.token
             if connection == self._connections:
                 self._client.ack(packet, qos)
 
     def send_wanted(self, monitor: str, payload: bytes) -> None:
-        """See `Transport`."""
+        """See `Subscription`."""
         self._client.publish(f"{self._broker.prefix}/{monitor}/wanted", payload, qos=1)
 
     def close(self) -> None:
-        """See `Transport`."""
+        """See `Subscription`."""
         # Without this, the broker would keep the group's messages for nobody.
         leaving = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
         leaving.SessionExpiryInterval = 0
@@ -141,7 +141,7 @@ class MqttTransport:
 
     def _receive(self, message: paho.MQTTMessage) -> None:
         try:
-            monitor = monitor_of(message.topic.split("/")[1])
+            monitor = monitor_of_topic(message.topic.split("/")[1])
         except UnicodeDecodeError:
             monitor = ""
         payload = bytes(message.payload)

@@ -25,7 +25,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.database import Arrival
-from monitor.fleet.collect.transport import monitor_of
+from monitor.fleet.collect.subscription import monitor_of_topic
 from monitor.sinks.publish.nats import connect_options
 
 DURABLE = "collect"
@@ -52,7 +52,7 @@ _T = TypeVar("_T")
 _Failure = (nats.errors.Error, OSError)
 
 
-class NatsTransport:
+class NatsSubscription:
     """One of the collectors of a stream, which shares its consumer with the others."""
 
     def __init__(self, broker: FleetBroker, environ: Mapping[str, str]) -> None:
@@ -67,7 +67,7 @@ class NatsTransport:
         self._thread.start()
 
     def receive(self, most: int, seconds: float) -> list[Arrival]:
-        """See `Transport`."""
+        """See `Subscription`."""
         try:
             if self._records is None:
                 self._records = self._run(self._subscribe())
@@ -82,13 +82,16 @@ class NatsTransport:
         now = datetime.now(UTC)
         return [
             Arrival(
-                monitor_of(message.subject.split(".")[1]), message.data, now, message
+                monitor_of_topic(message.subject.split(".")[1]),
+                message.data,
+                now,
+                message,
             )
             for message in messages
         ]
 
     def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
-        """See `Transport`."""
+        """See `Subscription`."""
 
         async def acknowledge_all() -> None:
             for arrival in arrivals:
@@ -100,7 +103,7 @@ class NatsTransport:
             self._warn(error)
 
     def send_wanted(self, monitor: str, payload: bytes) -> None:
-        """See `Transport`."""
+        """See `Subscription`."""
         if self._client is not None:
             subject = f"{self._broker.prefix}.{monitor}.wanted"
             try:
@@ -109,7 +112,7 @@ class NatsTransport:
                 self._warn(error)
 
     def close(self) -> None:
-        """See `Transport`."""
+        """See `Subscription`."""
         with contextlib.suppress(*_Failure):
             self._run(self._disconnect())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -118,7 +121,7 @@ class NatsTransport:
 
     @property
     def is_connected(self) -> bool:
-        """See `Transport`."""
+        """See `Subscription`."""
         return self._records is not None
 
     @property

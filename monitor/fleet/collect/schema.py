@@ -1,7 +1,7 @@
 """The tables of the fleet's database, PostgreSQL, as the migrations that create them.
 
-Times are `timestamptz`.  `stream` and `sequence` are the number that a record had on
-the wire, `sent` is its time by the monitor's clock, `stored` by the database's; `at`,
+Times are `timestamptz`.  `epoch_id` is the epoch of a record, and `sequence` its number
+there, `sent` is its time by the monitor's clock, `stored` by the database's; `at`,
 its start or else `sent`, is the time that tables are partitioned by, one day each.
 `more` has the keys of the record that are no columns.
 """
@@ -21,7 +21,7 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtext('sound-monitor fleet schema'))"
 
 Columns = Mapping[str, str]
 
-_PLACED: Columns = {
+_INTERVAL: Columns = {
     "session": "text NOT NULL",
     "id": "text NOT NULL",
     "source": "text NOT NULL",
@@ -33,7 +33,7 @@ _PLACED: Columns = {
     "end_seconds": "double precision",
 }
 _OCCURRENCE: Columns = {
-    **_PLACED,
+    **_INTERVAL,
     "label": "text NOT NULL",
     "peak_score": "double precision",
     "mean_score": "double precision",
@@ -49,12 +49,12 @@ PARTITIONED: Mapping[str, Columns] = {
     "onsets": _OCCURRENCE,  # sounds that began; each has its event later
     "events": _OCCURRENCE,
     "gaps": {
-        **_PLACED,
+        **_INTERVAL,
         "end_reason": "text NOT NULL",
         "left_out_seconds": "double precision",
     },
     "health": {
-        **_PLACED,
+        **_INTERVAL,
         "kind": "text NOT NULL",
         "state": "text NOT NULL",
         "detail": "text NOT NULL",
@@ -73,7 +73,7 @@ PARTITIONED: Mapping[str, Columns] = {
         "data": "bytea NOT NULL",
     },
     "digests": {
-        "last": "bigint NOT NULL",  # newest sequence number of the stream
+        "last": "bigint NOT NULL",  # newest sequence number of the epoch
         "clock": "timestamptz NOT NULL",
         "uptime_seconds": "double precision",
         "listening": "boolean",
@@ -95,7 +95,7 @@ TABLES = {
 
 KEYS = {
     "scores": "monitor, source, session, start_sample, at",
-    "digests": "stream, sequence, at",
+    "digests": "epoch_id, sequence, at",
     "health": "monitor, id, state, at",
 }
 """What makes a row unique; of the other tables, `monitor, id, at`."""
@@ -106,7 +106,7 @@ def _table(name: str) -> str:
     return f"""
 CREATE TABLE {name} (
     monitor text NOT NULL,
-    stream integer NOT NULL,
+    epoch_id integer NOT NULL,
     sequence bigint NOT NULL,
     at timestamptz NOT NULL,
     sent timestamptz NOT NULL,
@@ -135,19 +135,19 @@ CREATE TABLE monitors (
     ran tstzmultirange NOT NULL DEFAULT '{}',  -- the runs of the monitor, as of digests
     delays double precision[] NOT NULL DEFAULT '{}',  -- seconds from `sent` to arrival
                                        -- of its newest digests
-    digest_stream integer NOT NULL DEFAULT 0,
+    digest_epoch_id integer NOT NULL DEFAULT 0,
     digest_sequence bigint NOT NULL DEFAULT 0
 );
 
--- The records of one database of a monitor, numbered from 1 without holes.
-CREATE TABLE streams (
+-- The records of one database of a monitor, numbered consecutively from 1.
+CREATE TABLE epochs (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     monitor text NOT NULL REFERENCES monitors ON DELETE CASCADE,
     epoch text NOT NULL,
     previous text,                     -- the epoch before, null: unknown, or none
     newest bigint NOT NULL DEFAULT 0,  -- the last that exists, as far as is known
     received int8multirange NOT NULL DEFAULT '{}',
-    heard timestamptz,                 -- arrival of the newest record
+    last_seen timestamptz,             -- arrival of the newest record
     UNIQUE (monitor, epoch)
 ) WITH (fillfactor = 50);
 
@@ -155,7 +155,7 @@ CREATE TABLE streams (
 CREATE TABLE sessions (
     monitor text NOT NULL REFERENCES monitors ON DELETE CASCADE,
     session text NOT NULL,
-    stream integer NOT NULL,
+    epoch_id integer NOT NULL,
     sequence bigint NOT NULL,
     sent timestamptz NOT NULL,
     stored timestamptz NOT NULL,
@@ -172,17 +172,17 @@ CREATE TABLE sessions (
 -- Records that the monitor deleted before they were sent.
 CREATE TABLE deleted (
     monitor text NOT NULL,
-    stream integer NOT NULL,
+    epoch_id integer NOT NULL,
     sequence bigint NOT NULL,
     type text,
     at timestamptz NOT NULL,           -- the time of the record, if it is known
     stored timestamptz NOT NULL,
-    PRIMARY KEY (stream, sequence)
+    PRIMARY KEY (epoch_id, sequence)
 );
 
--- Holes in the sequence numbers.
+-- Ranges of sequence numbers that did not arrive.
 CREATE TABLE missing (
-    stream integer NOT NULL REFERENCES streams ON DELETE CASCADE,
+    epoch_id integer NOT NULL REFERENCES epochs ON DELETE CASCADE,
     first bigint NOT NULL,
     last bigint NOT NULL,
     since timestamptz NOT NULL DEFAULT now(),  -- when it was noticed
@@ -192,9 +192,9 @@ CREATE TABLE missing (
     amount bigint NOT NULL DEFAULT 0,  -- how many are missing now
     filled timestamptz,
     given_up timestamptz,              -- it is not asked for any more
-    PRIMARY KEY (stream, first)
+    PRIMARY KEY (epoch_id, first)
 );
-CREATE INDEX ON missing (stream) WHERE filled IS NULL;
+CREATE INDEX ON missing (epoch_id) WHERE filled IS NULL;
 
 -- Messages that are no valid records.
 CREATE TABLE refused (
@@ -211,14 +211,14 @@ CREATE TABLE refused (
 -- Records of types and forms that this version does not know.
 CREATE TABLE raw (
     monitor text NOT NULL,
-    stream integer NOT NULL,
+    epoch_id integer NOT NULL,
     sequence bigint NOT NULL,
     form bigint NOT NULL,
     type text NOT NULL,
     sent timestamptz NOT NULL,
     stored timestamptz NOT NULL,
     record jsonb NOT NULL,
-    PRIMARY KEY (stream, sequence)
+    PRIMARY KEY (epoch_id, sequence)
 );
 """
 

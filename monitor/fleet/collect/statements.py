@@ -6,7 +6,7 @@ from monitor.fleet.collect.schema import KEYS, PARTITIONED, TABLES
 
 INCOMING = """
 CREATE TEMPORARY TABLE incoming (
-    monitor text, stream integer, sequence bigint, kind text, form bigint, type text,
+    monitor text, epoch_id integer, sequence bigint, kind text, form bigint, type text,
     at timestamptz, sent timestamptz, stored timestamptz, record jsonb
 ) ON COMMIT DELETE ROWS
 """
@@ -22,20 +22,20 @@ ADD_MONITORS = """
 INSERT INTO monitors (monitor) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING
 """
 
-STREAMS = """
-SELECT id, monitor, epoch FROM streams
+EPOCHS = """
+SELECT id, monitor, epoch FROM epochs
 WHERE (monitor, epoch) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
 """
 
-ADD_STREAMS = """
-INSERT INTO streams (monitor, epoch) SELECT * FROM unnest(%s::text[], %s::text[])
+ADD_EPOCHS = """
+INSERT INTO epochs (monitor, epoch) SELECT * FROM unnest(%s::text[], %s::text[])
 ON CONFLICT DO NOTHING
 """
 
 # A restored database begins its next session with a number that was received before.
 REUSED = """
 SELECT incoming.monitor, count(*)
-FROM incoming JOIN streams ON streams.id = incoming.stream
+FROM incoming JOIN epochs ON epochs.id = incoming.epoch_id
 WHERE kind = 'session' AND received @> incoming.sequence AND NOT EXISTS (
     SELECT FROM sessions WHERE sessions.monitor = incoming.monitor
         AND sessions.session = record ->> 'session')
@@ -43,29 +43,29 @@ GROUP BY incoming.monitor
 """
 
 SKIP_RECEIVED = """
-DELETE FROM incoming USING streams
-WHERE streams.id = incoming.stream AND streams.received @> incoming.sequence
+DELETE FROM incoming USING epochs
+WHERE epochs.id = incoming.epoch_id AND epochs.received @> incoming.sequence
 """
 
 RECEIVE = """
-UPDATE streams SET
+UPDATE epochs SET
     received = received + ranges,
     newest = greatest(newest, last),
-    heard = greatest(heard, arrived)
+    last_seen = greatest(last_seen, arrived)
 FROM (
-    SELECT stream, range_agg(int8range(sequence, sequence, '[]')) AS ranges,
+    SELECT epoch_id, range_agg(int8range(sequence, sequence, '[]')) AS ranges,
         max(sequence) AS last, max(stored) AS arrived
-    FROM incoming GROUP BY stream
+    FROM incoming GROUP BY epoch_id
 ) AS new
-WHERE id = stream AND (SELECT count(*) FROM unnest(received + ranges)) <= %s
+WHERE id = epoch_id AND (SELECT count(*) FROM unnest(received + ranges)) <= %s
 RETURNING id
 """
 
 LEAVE_OUT = """
 WITH left_out AS (
-    DELETE FROM incoming WHERE stream <> ALL(%s) RETURNING stream
+    DELETE FROM incoming WHERE epoch_id <> ALL(%s) RETURNING epoch_id
 )
-SELECT stream, count(*) FROM left_out GROUP BY stream
+SELECT epoch_id, count(*) FROM left_out GROUP BY epoch_id
 """
 
 REFUSE = """
@@ -102,13 +102,13 @@ def _insert(table: str, kind: str) -> str:
         unique = "i.monitor, r.source, r.session, r.start_sample, i.at"
         once = f"DISTINCT ON ({unique}) "
         order = f" ORDER BY {unique}, r.frames DESC"
-        changed = ("sequence", "stream", "sent", "stored", "more", *columns)
+        changed = ("sequence", "epoch_id", "sent", "stored", "more", *columns)
         sets = ", ".join(f"{name} = excluded.{name}" for name in changed)
         conflict = f"({key}) DO UPDATE SET {sets} WHERE scores.frames < excluded.frames"
     return (
         f"INSERT INTO {table} "  # noqa: S608 - constants
-        f"(monitor, stream, sequence, at, sent, stored, {', '.join(columns)}, more) "
-        f"SELECT {once}i.monitor, i.stream, i.sequence, i.at, i.sent, "
+        f"(monitor, epoch_id, sequence, at, sent, stored, {', '.join(columns)}, more) "
+        f"SELECT {once}i.monitor, i.epoch_id, i.sequence, i.at, i.sent, "
         f"clock_timestamp(), {values}, "
         f"nullif(jsonb_strip_nulls(i.record - ARRAY[{keys}]), '{{}}') "
         f"FROM incoming AS i, jsonb_to_record(i.record) AS r({typed}) "
@@ -117,10 +117,10 @@ def _insert(table: str, kind: str) -> str:
 
 
 _SESSION = """
-INSERT INTO sessions (monitor, session, stream, sequence, sent, stored, started, model,
-    labels, sample_rate, version, site, more)
-SELECT i.monitor, r.session, i.stream, i.sequence, i.sent, clock_timestamp(), r.started,
-    r.model, r.labels, r.sample_rate, r.version, r.site,
+INSERT INTO sessions (monitor, session, epoch_id, sequence, sent, stored, started,
+    model, labels, sample_rate, version, site, more)
+SELECT i.monitor, r.session, i.epoch_id, i.sequence, i.sent, clock_timestamp(),
+    r.started, r.model, r.labels, r.sample_rate, r.version, r.site,
     nullif(i.record - ARRAY['session', 'started', 'model', 'labels', 'sample_rate',
         'version', 'site', 'previous'], '{}')
 FROM incoming AS i, jsonb_to_record(i.record) AS r(session text, started timestamptz,
@@ -133,13 +133,13 @@ UPDATE monitors SET model = s.model, version = s.version, site = s.site
 FROM (
     SELECT DISTINCT ON (monitor) * FROM sessions
     WHERE monitor IN (SELECT monitor FROM incoming WHERE kind = 'session')
-    ORDER BY monitor, stream DESC, sequence DESC
+    ORDER BY monitor, epoch_id DESC, sequence DESC
 ) AS s
 WHERE monitors.monitor = s.monitor
 """
 
 _PREVIOUS = """
-INSERT INTO streams (monitor, epoch, newest)
+INSERT INTO epochs (monitor, epoch, newest)
 SELECT monitor, epoch, max(last) FROM (
     SELECT monitor, record #>> '{previous,epoch}' AS epoch,
         least((record #>> '{previous,last}')::bigint, 1::bigint << 62) AS last
@@ -148,22 +148,23 @@ SELECT monitor, epoch, max(last) FROM (
 ) AS before
 GROUP BY monitor, epoch ORDER BY monitor, epoch
 ON CONFLICT (monitor, epoch) DO UPDATE SET
-    newest = greatest(streams.newest, excluded.newest)
+    newest = greatest(epochs.newest, excluded.newest)
 """
 
 _FOLLOWS = """
-UPDATE streams SET previous = record #>> '{previous,epoch}'
+UPDATE epochs SET previous = record #>> '{previous,epoch}'
 FROM incoming
-WHERE id = stream AND kind = 'session' AND jsonb_typeof(record -> 'previous') = 'object'
+WHERE id = epoch_id AND kind = 'session'
+    AND jsonb_typeof(record -> 'previous') = 'object'
 """
 
 _DIGEST_LAST = """
-UPDATE streams SET newest = greatest(newest, least(last, 1::bigint << 62))
+UPDATE epochs SET newest = greatest(newest, least(last, 1::bigint << 62))
 FROM (
-    SELECT stream, max((record ->> 'last')::bigint) AS last
-    FROM incoming WHERE kind = 'digest' GROUP BY stream
-) AS told
-WHERE id = stream
+    SELECT epoch_id, max((record ->> 'last')::bigint) AS last
+    FROM incoming WHERE kind = 'digest' GROUP BY epoch_id
+) AS newest_digest
+WHERE id = epoch_id
 """
 
 # `ran` is what digests say of the runs of a process, whatever order they come in.
@@ -185,7 +186,7 @@ WHERE monitors.monitor = new.monitor
 """
 
 _NEWEST_DIGEST = """
-UPDATE monitors SET digest = record, digest_at = at, digest_stream = stream,
+UPDATE monitors SET digest = record, digest_at = at, digest_epoch_id = epoch_id,
     digest_sequence = sequence,
     model = coalesce(record ->> 'model', model),
     version = coalesce(record ->> 'version', version),
@@ -193,21 +194,21 @@ UPDATE monitors SET digest = record, digest_at = at, digest_stream = stream,
     bundle = record ->> 'bundle'
 FROM (
     SELECT DISTINCT ON (monitor) * FROM incoming WHERE kind = 'digest'
-    ORDER BY monitor, stream DESC, sequence DESC
+    ORDER BY monitor, epoch_id DESC, sequence DESC
 ) AS new
 WHERE monitors.monitor = new.monitor
-    AND (new.stream, new.sequence) > (digest_stream, digest_sequence)
+    AND (new.epoch_id, new.sequence) > (digest_epoch_id, digest_sequence)
 """
 
 _DELETED = """
-INSERT INTO deleted (monitor, stream, sequence, type, at, stored)
-SELECT monitor, stream, sequence, record ->> 'type', at, clock_timestamp()
+INSERT INTO deleted (monitor, epoch_id, sequence, type, at, stored)
+SELECT monitor, epoch_id, sequence, record ->> 'type', at, clock_timestamp()
 FROM incoming WHERE kind = 'deleted' ON CONFLICT DO NOTHING
 """
 
 _RAW = """
-INSERT INTO raw (monitor, stream, sequence, form, type, sent, stored, record)
-SELECT monitor, stream, sequence, form, type, sent, clock_timestamp(), record
+INSERT INTO raw (monitor, epoch_id, sequence, form, type, sent, stored, record)
+SELECT monitor, epoch_id, sequence, form, type, sent, clock_timestamp(), record
 FROM incoming WHERE kind = 'raw' ON CONFLICT DO NOTHING
 """
 

@@ -13,11 +13,11 @@ WHERE at > now() - interval '1 day' AND NOT EXISTS (
 CREATE VIEW fleet AS
 SELECT
     m.monitor, m.site, m.version, m.model, m.bundle, m.since, m.digest_at,
-    heard.at AS heard,
+    arrival.last_seen,
     coalesce(jsonb_array_length(m.digest -> 'sources'), 0) AS sources,
     CASE WHEN is_silent THEN 'silent' WHEN NOT is_listening THEN 'not listening' END
         AS deaf,                       -- null: it listens
-    CASE WHEN is_silent THEN heard.at
+    CASE WHEN is_silent THEN last_seen
         WHEN NOT is_listening THEN coalesce(trouble.since, m.digest_at) END
         AS deaf_since,
     CASE WHEN day.seconds > 0 THEN greatest(0, least(1,
@@ -28,18 +28,18 @@ SELECT
         AS clock_ahead_seconds,        -- with the shortest delay on the way
     greatest(0, (m.digest ->> 'last')::bigint - m.digest_sequence)
         AS pending,                    -- records on their way behind that digest
-    coalesce(hole.missing, 0) AS missing,        -- sequence numbers, as below
-    coalesce(hole.given_up, 0) AS given_up,
+    coalesce(lack.missing, 0) AS missing,  -- sequence numbers
+    coalesce(lack.given_up, 0) AS given_up,
     coalesce((SELECT sum(count) FROM refused WHERE refused.monitor = m.monitor), 0)
         ::bigint AS refused,
     coalesce(m.digest -> 'health', '[]') AS health
 FROM monitors AS m
 CROSS JOIN LATERAL (
-    SELECT coalesce(max(heard), m.since) AS at FROM streams
-    WHERE streams.monitor = m.monitor
-) AS heard
+    SELECT coalesce(max(last_seen), m.since) AS last_seen FROM epochs
+    WHERE epochs.monitor = m.monitor
+) AS arrival
 CROSS JOIN LATERAL (
-    SELECT heard.at < now() - interval '3 minutes' OR m.digest_at IS NULL AS is_silent,
+    SELECT last_seen < now() - interval '3 minutes' OR m.digest_at IS NULL AS is_silent,
         coalesce((m.digest ->> 'listening')::boolean, true) AS is_listening
 ) AS state
 LEFT JOIN LATERAL (
@@ -54,7 +54,7 @@ CROSS JOIN LATERAL (
     SELECT extract(epoch FROM upper(range) - lower(range))::double precision AS seconds
 ) AS day
 CROSS JOIN LATERAL (
-    -- Until the next digest, a monitor that is heard is taken to run.
+    -- Until the next digest, a monitor that sends is taken to run.
     SELECT coalesce(sum(extract(epoch FROM upper(each) - lower(each))), 0)
         ::double precision AS seconds
     FROM unnest(
@@ -90,10 +90,10 @@ LEFT JOIN LATERAL (
     ) AS every
 ) AS gap ON true
 LEFT JOIN (
-    SELECT streams.monitor,
-        sum(amount) FILTER (WHERE hole.given_up IS NULL)::bigint AS missing,
-        sum(amount) FILTER (WHERE hole.given_up IS NOT NULL)::bigint AS given_up
-    FROM streams JOIN missing AS hole ON hole.stream = streams.id
-    WHERE hole.filled IS NULL GROUP BY streams.monitor
-) AS hole ON hole.monitor = m.monitor;
+    SELECT epochs.monitor,
+        sum(amount) FILTER (WHERE missing.given_up IS NULL)::bigint AS missing,
+        sum(amount) FILTER (WHERE missing.given_up IS NOT NULL)::bigint AS given_up
+    FROM epochs JOIN missing ON missing.epoch_id = epochs.id
+    WHERE filled IS NULL GROUP BY epochs.monitor
+) AS lack ON lack.monitor = m.monitor;
 """

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from monitor.config.publish import PublishSettings
 from monitor.sinks.mqtt.connection import BrokerConnection, BrokerError, Message
-from monitor.sinks.publish.publisher import Outgoing, TransportError
+from monitor.sinks.publish.publisher import EncodedRecord, TransportError
 
 OPEN_SECONDS = 10.0
 SEND_SECONDS = 30.0
@@ -80,7 +80,7 @@ class MqttTransport:
                 self._connection.client_id,
             )
 
-    def send(self, messages: Sequence[Outgoing]) -> list[int]:
+    def send(self, messages: Sequence[EncodedRecord]) -> list[int]:
         """Send messages, and wait until the broker has acknowledged all."""
         connection = self._connection
         too_large = [

@@ -15,7 +15,7 @@ from nats.js.errors import NoStreamResponseError
 from monitor.config.publish import FleetBroker
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.secrets import read_secret
-from monitor.sinks.publish.publisher import Outgoing, TransportError
+from monitor.sinks.publish.publisher import EncodedRecord, TransportError
 from monitor.tls import tls_context
 
 OPEN_SECONDS = 10
@@ -106,7 +106,7 @@ class NatsTransport:
         self._errors.clear()
         self._run(self._open())
 
-    def send(self, messages: Sequence[Outgoing]) -> list[int]:
+    def send(self, messages: Sequence[EncodedRecord]) -> list[int]:
         """Send messages, a few at a time; wait until the stream has stored all."""
         return self._run(self._send(messages))
 
@@ -175,13 +175,13 @@ class NatsTransport:
         wanted = f"{self._settings.prefix}.{self._monitor}.wanted"
         await self._client.subscribe(wanted, cb=self._receive)
 
-    async def _send(self, messages: Sequence[Outgoing]) -> list[int]:
+    async def _send(self, messages: Sequence[EncodedRecord]) -> list[int]:
         assert self._client is not None, "used before open"
         jetstream = self._client.jetstream()
         too_large: list[int] = []
         turns = asyncio.Semaphore(MAX_IN_FLIGHT)
 
-        async def send(index: int, each: Outgoing) -> None:
+        async def send(index: int, each: EncodedRecord) -> None:
             headers = {"Nats-Msg-Id": each.key} if each.key else None
             async with turns:
                 try:

@@ -17,9 +17,9 @@ from monitor.records import HealthState, ScoreFrame, SourceState, Timed
 from monitor.sinks.publish.digest import digest_of
 from monitor.sinks.publish.queue import (
     BATCH_RECORDS,
-    Entry,
     Position,
     Queue,
+    QueuedRecord,
     deleted,
 )
 from monitor.sinks.publish.record import (
@@ -61,8 +61,8 @@ class TransportError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message to the broker."""
+class EncodedRecord:
+    """A record in its form on the wire."""
 
     key: str
     """Id by which a broker may recognise it if it is sent twice; empty: never."""
@@ -84,7 +84,7 @@ class Transport(Protocol):
     def open(self) -> None:
         """Connect, and subscribe to what collectors want; raise TransportError."""
 
-    def send(self, messages: Sequence[Outgoing]) -> list[int]:
+    def send(self, messages: Sequence[EncodedRecord]) -> list[int]:
         """Send messages in order; return when the broker keeps them.
 
         Returns:
@@ -151,7 +151,7 @@ class Publisher(Sink):
         self._position: Position | None = None
         self._epoch, self._acknowledged = "", 0
         self._digest_due = self._change_due = 0.0
-        self._told_listening = False
+        self._digest_listening = False
         self._again: deque[tuple[str, int, int]] = deque()
         """Epoch, first and last sequence of what a collector wants again."""
 
@@ -258,7 +258,7 @@ class Publisher(Sink):
         return position
 
     def _send(
-        self, epoch: str, entries: Iterable[Entry], *, is_again: bool = False
+        self, epoch: str, entries: Iterable[QueuedRecord], *, is_again: bool = False
     ) -> None:
         """Send records; those that are too large as deleted."""
         entries = list(entries)
@@ -269,7 +269,9 @@ class Publisher(Sink):
             smaller = [entries[index].as_deleted() for index in too_large]
             self._transport.send([self._message(epoch, each) for each in smaller])
 
-    def _message(self, epoch: str, entry: Entry, *, is_again: bool = False) -> Outgoing:
+    def _message(
+        self, epoch: str, entry: QueuedRecord, *, is_again: bool = False
+    ) -> EncodedRecord:
         now, monitor = self._clock.utc(), self._monitor
         try:
             payload = encode_message(
@@ -283,9 +285,9 @@ class Publisher(Sink):
             )
         # A broker that knows it may have lost it all the same.
         key = "" if is_again else f"{monitor}/{epoch}/{entry.sequence}"
-        return Outgoing(key, payload)
+        return EncodedRecord(key, payload)
 
-    def _note_too_large(self, entry: Entry) -> None:
+    def _note_too_large(self, entry: QueuedRecord) -> None:
         self._too_large += 1
         if self._too_large == 1:
             logger.warning(
@@ -332,7 +334,7 @@ class Publisher(Sink):
 
     def _is_digest_due(self) -> bool:
         now = self._clock.monotonic()
-        has_changed = self._tracker.is_listening != self._told_listening
+        has_changed = self._tracker.is_listening != self._digest_listening
         return now >= self._digest_due or (has_changed and now >= self._change_due)
 
     def _add_digest(self) -> Position | None:
@@ -346,7 +348,7 @@ class Publisher(Sink):
         now = self._clock.monotonic()
         self._digest_due = now + seldom * self._digest_seconds
         self._change_due = now + seldom * CHANGED_SECONDS
-        self._told_listening = digest["listening"]
+        self._digest_listening = digest["listening"]
         with contextlib.suppress(StoreUnavailableError):  # the next one may fit
             self._queue.add_digest(digest, clock)
         return self._look()

@@ -40,17 +40,17 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class QueuedRecord:
     """A record to be published, under the sequence that it has for ever."""
 
     sequence: int
     type: str
     record: Record
 
-    def as_deleted(self) -> "Entry":
+    def as_deleted(self) -> "QueuedRecord":
         """Return what is published instead if it cannot be."""
         at = self.record.get("start")
-        return Entry(self.sequence, "deleted", {"type": self.type, "at": at})
+        return QueuedRecord(self.sequence, "deleted", {"type": self.type, "at": at})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +137,13 @@ class Queue:
             )
             return _position(connection)
 
-    def entries(self, epoch: str, first: int, last: int) -> list[Entry]:
+    def entries(self, epoch: str, first: int, last: int) -> list[QueuedRecord]:
         """Read from `first` on, up to `last`, but no more than fits into a batch.
 
         What was deleted is of type `deleted`.
         """
         last = min(last, first + BATCH_RECORDS - 1)
-        entries: list[Entry] = []
+        entries: list[QueuedRecord] = []
         size = 0
         with self._used() as connection:
             position = _position(connection)
@@ -196,10 +196,10 @@ def _sync(file: Path) -> None:
         os.close(descriptor)
 
 
-def deleted(first: int, last: int) -> list[Entry]:
+def deleted(first: int, last: int) -> list[QueuedRecord]:
     """Make the records first..last of what nobody has any more."""
     unknown = {"type": None, "at": None}
-    return [Entry(each, "deleted", unknown) for each in range(first, last + 1)]
+    return [QueuedRecord(each, "deleted", unknown) for each in range(first, last + 1)]
 
 
 def _position(connection: sqlite3.Connection) -> Position | None:
@@ -209,7 +209,7 @@ def _position(connection: sqlite3.Connection) -> Position | None:
     return None if row is None else Position(*row)
 
 
-def _entry(connection: sqlite3.Connection, row: sqlite3.Row) -> Entry:
+def _entry(connection: sqlite3.Connection, row: sqlite3.Row) -> QueuedRecord:
     """Make the record of a row of `outgoing`."""
     sequence, kind = row["sequence"], row["type"]
     try:
@@ -220,8 +220,10 @@ def _entry(connection: sqlite3.Connection, row: sqlite3.Row) -> Entry:
         record = None  # nobody can read it any more
     if record is None:
         known = kind if kind in _READERS else None
-        return Entry(sequence, "deleted", {"type": known, "at": _time(row["at_ms"])})
-    return Entry(sequence, kind, record)
+        return QueuedRecord(
+            sequence, "deleted", {"type": known, "at": _time(row["at_ms"])}
+        )
+    return QueuedRecord(sequence, kind, record)
 
 
 def _time(milliseconds: int) -> str | None:

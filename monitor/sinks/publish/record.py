@@ -129,7 +129,7 @@ class SessionRecord(Contents):
     previous: PreviousEpoch | None = None
 
 
-class _Placed(Contents):
+class _Interval(Contents):
     """What events, gaps and health share: see docs/records.md."""
 
     session: _Name
@@ -143,7 +143,7 @@ class _Placed(Contents):
     end_seconds: _Number | None
 
 
-class OccurrenceRecord(_Placed):
+class OccurrenceRecord(_Interval):
     """An onset or an event; unknown scores and levels are None."""
 
     label: _Name
@@ -158,14 +158,14 @@ class OccurrenceRecord(_Placed):
     model: _Text
 
 
-class GapRecord(_Placed):
+class GapRecord(_Interval):
     """Samples were lost; `end_reason` says why."""
 
     end_reason: _Name
     left_out_seconds: _Number | None = None
 
 
-class HealthRecord(_Placed):
+class HealthRecord(_Interval):
     """A health problem of a source, or of the monitor ("*"), was raised or cleared."""
 
     kind: _Name

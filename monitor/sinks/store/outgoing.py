@@ -81,7 +81,10 @@ def renumber(
             "AND typeof(body) IN ('text', 'null') ORDER BY sequence"
         )
         # The minutes that had not ended: the next session publishes them.
-        new.executemany("INSERT OR IGNORE INTO growing VALUES (?, ?)", _growing(old))
+        new.executemany(
+            "INSERT OR IGNORE INTO incomplete_scores VALUES (?, ?)",
+            _incomplete_scores(old),
+        )
     new.execute("DROP TABLE unsent")
 
 
@@ -95,10 +98,10 @@ def _known(old: sqlite3.Connection) -> tuple[str | None, int]:
     return (row[0], row[1]) if is_sound else (None, 0)
 
 
-def _growing(old: sqlite3.Connection) -> list[tuple[int, int]]:
+def _incomplete_scores(old: sqlite3.Connection) -> list[tuple[int, int]]:
     """Source and row of the newest scores of a damaged database, if readable."""
     try:
-        rows = old.execute("SELECT source, row FROM growing").fetchall()
+        rows = old.execute("SELECT source, row FROM incomplete_scores").fetchall()
     except (sqlite3.Error, UnicodeDecodeError):
         return []
     return [(it[0], it[1]) for it in rows if all(isinstance(each, int) for each in it)]
@@ -110,6 +113,6 @@ def _epoch(connection: sqlite3.Connection) -> str | None:
 
 
 def _empty(connection: sqlite3.Connection) -> None:
-    for table in ("publishing", "growing", "outgoing"):
+    for table in ("publishing", "incomplete_scores", "outgoing"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outgoing'")

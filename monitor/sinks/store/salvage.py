@@ -35,7 +35,7 @@ _FRAMES = ("scores", "embeddings")
 
 _DATED = ("events", "reviews", "health", "gaps", "attempts", "level_hours")
 _TABLES = (*_FIRST, *_DATED, *_FRAMES)
-_FOUND = (*_TABLES, "publishing", "outgoing", "growing")
+_FOUND = (*_TABLES, "publishing", "outgoing", "incomplete_scores")
 _INNER = ("sessions", "sources", "forgotten", "attempts")
 """Tables that users do not know, named only if something of them is lost."""
 

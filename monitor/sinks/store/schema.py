@@ -305,7 +305,7 @@ CREATE TABLE outgoing (
 CREATE INDEX outgoing_by_time ON outgoing (type, at_ms);
 
 -- The newest row of scores of each source: it is published when it is complete.
-CREATE TABLE growing (
+CREATE TABLE incomplete_scores (
     source INTEGER PRIMARY KEY,
     row INTEGER NOT NULL
 ) STRICT;
@@ -346,7 +346,7 @@ BEGIN
     VALUES ('health', NEW.sequence, NEW.at_ms, NEW.state);
 END;
 
-CREATE TRIGGER scores_complete BEFORE DELETE ON growing
+CREATE TRIGGER scores_complete BEFORE DELETE ON incomplete_scores
 BEGIN
     INSERT INTO outgoing (type, row, at_ms)
     SELECT 'scores', id, start_ms FROM scores WHERE id = OLD.row;
@@ -355,28 +355,29 @@ END;
 CREATE TRIGGER scores_begun AFTER INSERT ON scores
 WHEN EXISTS (SELECT 1 FROM publishing WHERE scores)
 BEGIN
-    DELETE FROM growing WHERE source = NEW.source;
-    INSERT INTO growing (source, row) VALUES (NEW.source, NEW.id);
+    DELETE FROM incomplete_scores WHERE source = NEW.source;
+    INSERT INTO incomplete_scores (source, row) VALUES (NEW.source, NEW.id);
 END;
 
 -- After a reload, a row grows that was complete: it is published again.
 CREATE TRIGGER scores_grown AFTER UPDATE ON scores
-WHEN NOT EXISTS (SELECT 1 FROM growing WHERE source = NEW.source AND row = NEW.id)
+WHEN NOT EXISTS
+    (SELECT 1 FROM incomplete_scores WHERE source = NEW.source AND row = NEW.id)
     AND EXISTS (SELECT 1 FROM publishing WHERE scores)
 BEGIN
-    DELETE FROM growing WHERE source = NEW.source;
-    INSERT INTO growing (source, row) VALUES (NEW.source, NEW.id);
+    DELETE FROM incomplete_scores WHERE source = NEW.source;
+    INSERT INTO incomplete_scores (source, row) VALUES (NEW.source, NEW.id);
 END;
 
 CREATE TRIGGER session_begun AFTER INSERT ON sessions
 BEGIN
-    DELETE FROM growing;
+    DELETE FROM incomplete_scores;
 END;
 
 CREATE TRIGGER session_ended AFTER UPDATE OF ended_ms ON sessions
 WHEN NEW.ended_ms IS NOT NULL
 BEGIN
-    DELETE FROM growing;
+    DELETE FROM incomplete_scores;
 END;
 """,
 )

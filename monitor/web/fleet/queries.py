@@ -69,7 +69,7 @@ GROUP BY 1, 2
 
 _BY_MONITOR: LiteralString = """
 SELECT monitors.monitor, monitors.site,
-    coalesce(heard.events, 0) AS events, heard.labels,
+    coalesce(detected.events, 0) AS events, detected.labels,
     coalesce(lost.seconds, 0) AS lost_seconds
 FROM monitors
 LEFT JOIN LATERAL (
@@ -80,7 +80,7 @@ LEFT JOIN LATERAL (
         WHERE at >= %(since)s AND at < %(until)s AND monitor = monitors.monitor
         GROUP BY label
     ) AS every
-) AS heard ON true
+) AS detected ON true
 LEFT JOIN LATERAL (
     SELECT sum(coalesce(left_out_seconds, extract(epoch FROM
         least(ended, %(until)s) - greatest(started, %(since)s))))::double precision
@@ -258,7 +258,7 @@ class FleetReader:
         """Return ranges of records that are missing, the newest first."""
         return self._rows(
             "SELECT monitor, epoch, first, last, since, asked, asked_at, given_up "
-            "FROM missing JOIN streams ON streams.id = missing.stream "
+            "FROM missing JOIN epochs ON epochs.id = missing.epoch_id "
             "WHERE filled IS NULL ORDER BY since DESC, monitor, first LIMIT %(most)s",
             most=most,
         )
@@ -275,7 +275,7 @@ class FleetReader:
         (row,) = self._rows(
             "SELECT pg_database_size(current_database()) AS bytes, "
             "current_setting('server_version') AS version, "
-            "(SELECT max(heard) FROM streams) AS heard"
+            "(SELECT max(last_seen) FROM epochs) AS last_seen"
         )
         return row
 

@@ -12,7 +12,7 @@ import pytest
 from monitor.config.outputs import StoreSettings
 from monitor.records import Health, HealthState
 from monitor.sinks.publish import publisher as module
-from monitor.sinks.publish.publisher import Outgoing
+from monitor.sinks.publish.publisher import EncodedRecord
 from monitor.sinks.store.database import transaction
 from monitor.sinks.store.forget import forget
 from monitor.sinks.store.salvage import damage
@@ -313,7 +313,7 @@ class LookingTransport:
         self.sent: list[tuple[int, int]] = []
         """Sequence, and what was durable when it was sent."""
 
-    def send(self, messages: Sequence[Outgoing]) -> list[int]:
+    def send(self, messages: Sequence[EncodedRecord]) -> list[int]:
         (durable,) = rows(self.path, "SELECT durable FROM publishing")
         self.sent += [(json.loads(it.payload)["sequence"], durable) for it in messages]
         return []

@@ -74,7 +74,9 @@ def test_the_newest_minute_of_scores_is_published_after_damage(path: Path) -> No
     store.close()
     with closing(sqlite3.connect(path)) as connection, connection:  # as after a kill
         connection.execute("DELETE FROM outgoing WHERE type = 'scores'")
-        connection.execute("INSERT INTO growing SELECT source, id FROM scores")
+        connection.execute(
+            "INSERT INTO incomplete_scores SELECT source, id FROM scores"
+        )
     open_database(path).set_aside(damage("for the test"))
     published_store(path, run="next").close()
     assert rows(path, "SELECT row FROM outgoing WHERE type = 'scores'") == [1]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from monitor.config.publish import monitor_of
+from monitor.config.publish import monitor_id_of_host
 from monitor.sinks.publish.record import (
     MOST_RANGES,
     OccurrenceRecord,
@@ -158,4 +158,4 @@ def test_a_request_is_decoded_as_it_was_encoded() -> None:
     ],
 )
 def test_a_host_name_becomes_an_id(host: str, monitor: str) -> None:
-    assert monitor_of(host) == monitor
+    assert monitor_id_of_host(host) == monitor

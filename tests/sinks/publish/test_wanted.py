@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 
 from monitor.sinks.publish import publisher as module
-from monitor.sinks.publish.publisher import WANTED_SECONDS, Outgoing, Publisher
+from monitor.sinks.publish.publisher import WANTED_SECONDS, EncodedRecord, Publisher
 from monitor.sinks.publish.record import MOST_SEQUENCES, encode_wanted
 from monitor.sinks.status_snapshot import (
     DaemonFacts,
@@ -33,7 +33,7 @@ class Transport:
         self.records: list[dict[str, object]] = []
         self.wanted: list[bytes] = []
 
-    def send(self, messages: Sequence[Outgoing]) -> list[int]:
+    def send(self, messages: Sequence[EncodedRecord]) -> list[int]:
         self.records += [json.loads(it.payload) for it in messages]
         return []
 

@@ -1,4 +1,4 @@
-"""The way of messages from a broker to a collector, whatever the broker is."""
+"""The subscription of a collector to the records of all monitors."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from monitor.extras import require_extra
 from monitor.fleet.collect.database import Arrival
 
 
-class Transport(Protocol):
+class Subscription(Protocol):
     """A subscription to the records of all monitors; used by one thread."""
 
     @property
@@ -32,12 +32,12 @@ class Transport(Protocol):
         """Leave; what is not acknowledged is sent to another collector, or again."""
 
 
-def monitor_of(level: str) -> str:
+def monitor_of_topic(level: str) -> str:
     """The monitor that a level of a topic names; empty: none can have that name."""
     return level if re.fullmatch(MONITOR, level) else ""
 
 
-def open_transport(broker: FleetBroker, environ: Mapping[str, str]) -> Transport:
+def open_subscription(broker: FleetBroker, environ: Mapping[str, str]) -> Subscription:
     """Begin to connect to a broker.
 
     Raises:
@@ -45,10 +45,10 @@ def open_transport(broker: FleetBroker, environ: Mapping[str, str]) -> Transport
     """
     if broker.is_mqtt:
         require_extra("fleet", "paho", "--broker")
-        from monitor.fleet.collect.mqtt import MqttTransport
+        from monitor.fleet.collect.mqtt import MqttSubscription
 
-        return MqttTransport(broker, environ)
+        return MqttSubscription(broker, environ)
     require_extra("fleet", "nats", "--broker")
-    from monitor.fleet.collect.nats import NatsTransport
+    from monitor.fleet.collect.nats import NatsSubscription
 
-    return NatsTransport(broker, environ)
+    return NatsSubscription(broker, environ)
