@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -23,6 +24,9 @@ _STALL_SECONDS = 5.0
 
 _PACKET_BYTES = 65_536
 _RECEIVE_BYTES = 2**20
+_SO_RXQ_OVFL = 40
+"""Linux says with each packet how many before it found no room (socket(7))."""
+
 _MOST_PACKETS = 64
 """Packets that are received between two looks at the clock."""
 
@@ -156,6 +160,7 @@ class UdpStream:
     ) -> None:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        listener.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
         self._socket = listener
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
@@ -165,6 +170,7 @@ class UdpStream:
         self._follow, self._host = follow, ""
         self._waiting: deque[Samples | Lost] = deque()
         self._tiny = 0  # samples lost in the block that was returned last
+        self._overruns, self._is_overrun = b"", False
         self._wrong: Counter[str] = Counter()
         self._wrong_since = 0.0
 
@@ -228,22 +234,38 @@ class UdpStream:
             if self._is_enough:
                 return
             try:
-                packet, (host, *_) = self._socket.recvfrom(_PACKET_BYTES)
+                packet, said, _, (host, *_) = self._socket.recvmsg(_PACKET_BYTES, 64)
             except BlockingIOError:
                 return
             except OSError as error:
                 raise SourceError(f"the network is gone: {error.strerror}") from error
             now = time.monotonic()
+            self._count_overruns(said)
             found = self._reader.push(packet, host, now)
             if isinstance(found, Rejected):
                 self._rejected.add(host, found.reason, now)
                 self._check(found.reason, now)
             elif found:
-                self._waiting += found
+                self._add(found)
                 self._wrong.clear()
                 if self._reader.host != self._host:
                     self._host = self._reader.host
                     self._follow(self._host, now)
+
+    def _count_overruns(self, said: list[tuple[int, int, bytes]]) -> None:
+        """Note that the kernel has dropped packets: they were not read in time."""
+        for _, kind, count in said:
+            if kind == _SO_RXQ_OVFL and count != self._overruns:
+                self._overruns, self._is_overrun = count, True
+
+    def _add(self, parts: list[Samples | Lost]) -> None:
+        """Add what a packet completes; the first loss after an overrun is its work."""
+        for part in parts:
+            if isinstance(part, Lost) and self._is_overrun:
+                self._waiting.append(replace(part, reason="overrun"))
+                self._is_overrun = False
+            else:
+                self._waiting.append(part)
 
     def _check(self, reason: str, now: float) -> None:
         """Raise an error if for some time nothing has come that can be read."""

@@ -96,6 +96,35 @@ def _count(item: Samples | Lost) -> int:
     return item.count if isinstance(item, Lost) else item.shape[1]
 
 
+def test_what_finds_no_room_while_nobody_reads_is_an_overrun() -> None:
+    """The kernel drops it: the network and the device have delivered."""
+    port = free_port()
+    with (
+        closing(Udp(f"udp:127.0.0.1:{port}", RATE, 1).open()) as stream,
+        sender_to(port) as send,
+    ):
+        stream._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        for place in range(10):
+            send(packet(place))
+        items = read(stream, 10 * COUNT)
+        for place in range(10, 60):  # as many as last 0.5 s, while nobody reads
+            send(packet(place))
+            time.sleep(0.01)
+        while (part := stream.read(0.05)) is not None:
+            items.append(part)
+        for place in range(60, 70):
+            send(packet(place))
+        items += read(stream, 70 * COUNT - sum(map(_count, items)))
+        send(packet(90))
+        time.sleep(0.2)
+        for place in range(91, 101):
+            send(packet(place))
+        items += read(stream, 31 * COUNT)
+    overrun, stalled = (item for item in items if isinstance(item, Lost))
+    assert (overrun.reason, overrun.count > 20 * COUNT) == ("overrun", True)
+    assert stalled == Lost(20 * COUNT, "stalled")
+
+
 def test_tiny_losses_are_summed_up_by_block() -> None:
     """A thousand losses a second would cost half a core."""
     port, step = free_port(), 32
@@ -211,9 +240,11 @@ class Flooded(socket.socket):
 
     began = 0.0
 
-    def recvfrom(self, *_: object) -> tuple[bytes, tuple[str, int]]:  # type: ignore[override]
+    def recvmsg(
+        self, *_: object
+    ) -> tuple[bytes, list[tuple[int, int, bytes]], int, tuple[str, int]]:
         assert time.monotonic() - self.began < DEADLINE_SECONDS
-        return b"junk", ("10.0.0.7", 5004)
+        return b"junk", [], 0, ("10.0.0.7", 5004)
 
 
 def test_a_flood_of_junk_does_not_keep_the_port_from_answering() -> None:
