@@ -4,13 +4,16 @@ Archives and the collector write the same columns, so that one query reads both.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 TIME = pa.timestamp("ms", "UTC")
 """Null where the time of a recording is unknown."""
@@ -24,6 +27,7 @@ _PLACE: tuple[tuple[str, pa.DataType], ...] = (
     ("source", _NAME),
     ("file", _NAME),  # the recording in an archive; null in the collector
 )
+PLACE = tuple(name for name, _ in _PLACE)
 
 EVENTS = pa.schema(
     [
@@ -65,7 +69,7 @@ LEVELS = pa.schema(
         ("lafmax_db", pa.float32()),
     ]
 )
-"""The levels of one hop a row, in 0.01 dB; null where a level is not finite."""
+"""The levels of one hop a row."""
 
 SCORES = pa.schema(
     [
@@ -74,7 +78,7 @@ SCORES = pa.schema(
         ("start_seconds", pa.float64()),
         ("seconds", pa.float32()),  # length of the window
         ("labels", _NAME),  # what the scores stand for, joined by commas
-        ("scores", pa.list_(pa.float32())),  # in 0.0001
+        ("scores", pa.list_(pa.float32())),
     ]
 )
 """The scores of one window a row; an empty list: it lay below the level gate."""
@@ -145,6 +149,40 @@ def event_row(
 def table_of(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
     """Make a table of rows; a key that they lack is null."""
     return pa.Table.from_pylist(rows, schema)
+
+
+def table_of_columns(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """Make a table of lists and arrays, one for each column of a schema."""
+    arrays = [
+        it
+        if isinstance(it := columns[each.name], pa.Array)
+        else pa.array(it, each.type)
+        for each in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def level_column(levels: Sequence[float] | NDArray[np.float64]) -> pa.Array:
+    """Make a column of levels, in 0.01 dB; null where one is not finite."""
+    figures = np.asarray(levels, np.float64).round(2).astype(np.float32)
+    return pa.array(figures, mask=~np.isfinite(figures))
+
+
+def score_column(
+    scores: Sequence[Sequence[float]] | NDArray[np.float64],
+    computed: Sequence[bool] | NDArray[np.bool_],
+) -> pa.Array:
+    """Make a column of scores, in 0.0001; an empty list where none were computed.
+
+    Args:
+        scores: (windows, labels), in [0, 1].
+        computed: (windows,).
+    """
+    values = np.asarray(scores, np.float64).round(4).astype(np.float32)
+    lengths = np.where(computed, values.shape[1], 0)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    flat = pa.array(values[np.asarray(computed)].ravel())
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
 
 
 def _moment(text: object) -> datetime | None:

@@ -5,8 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +14,14 @@ from monitor.fleet.parquet import (
     EVENTS,
     HOURS,
     LEVELS,
+    PLACE,
     SCORES,
     event_row,
+    level_column,
     parquet_file,
+    score_column,
     table_of,
+    table_of_columns,
 )
 from monitor.records import Event, Gap, Health, ScoreFrame, SourceState, Timed
 from monitor.sinks.encoding import encode
@@ -62,7 +65,6 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
         self.events = 0
         """Number of events."""
 
-        self.windows = 0
         self.seconds = 0.0
         """Length of what was read."""
 
@@ -98,12 +100,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
         if len(self._frames) >= _ROWS:
             self._write_frames(_ROWS)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any, /) -> None:
         """Complete the files, or leave none behind."""
         if error is not None:
             self._files.__exit__(kind, error, trace)
@@ -113,9 +110,6 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
             self._write_all("events", EVENTS, self._rows)
             hours = [self._hour_row(hour.columns()) for hour in self._hours.pending]
             self._write_all("hours", HOURS, hours)
-
-    def __enter__(self) -> Self:
-        return self
 
     def _cover(self, timed: Timed) -> None:
         begin, end = (
@@ -170,23 +164,11 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
 
     def _write_frames(self, count: int) -> None:
         frames, self._frames = self._frames[:count], self._frames[count:]
-        self.windows += len(frames)
         for kind, schema in self._kinds.items() if frames else ():
             make = self._levels if kind == "levels" else self._scores
-            columns = self._columns(frames) | make(frames)
-            names = schema.names
-            arrays = [
-                pa.array(columns[it], schema.field(it).type)
-                if isinstance(columns[it], list)
-                else columns[it]
-                for it in names
-            ]
-            table = pa.Table.from_arrays(arrays, schema=schema)
+            place = {name: [self._place.get(name)] * len(frames) for name in PLACE}
+            table = table_of_columns(place | make(frames), schema)
             self._writer(kind, schema).write_table(table, _ROWS)
-
-    def _columns(self, frames: Sequence[Timed]) -> dict[str, Any]:
-        place = {name: [self._place.get(name)] * len(frames) for name in _PLACES}
-        return place | {"labels": [self._labels] * len(frames)}
 
     def _levels(self, frames: Sequence[Timed]) -> dict[str, Any]:
         """Columns of the newest hop of each frame."""
@@ -202,39 +184,39 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
             levels.append((frame.level_dbfs, frame.laeq_db, lafmax_db))
         ends = [timed.end_seconds for timed in frames]
         begins = [end - length for end, length in zip(ends, lengths, strict=True)]
-        figures = np.array(levels, np.float64).round(2).astype(np.float32)
-        masked = [pa.array(it, mask=~np.isfinite(it)) for it in figures.T]
-        return {
-            "start": [self._moment(seconds) for seconds in begins],
-            "start_seconds": [round(seconds, 3) for seconds in begins],
-            "seconds": pa.array(np.array(lengths, np.float32)),
-            **dict(zip(("level_dbfs", "laeq_db", "lafmax_db"), masked, strict=True)),
+        level_dbfs, laeq_db, lafmax_db = map(level_column, zip(*levels, strict=True))
+        return self._times(begins, lengths) | {
+            "level_dbfs": level_dbfs,
+            "laeq_db": laeq_db,
+            "lafmax_db": lafmax_db,
         }
 
     def _scores(self, frames: Sequence[Timed]) -> dict[str, Any]:
-        rows = []
+        """Columns of the window of each frame."""
+        scores, computed = [], []
         for timed in frames:
             assert isinstance(timed.record, ScoreFrame)
-            rows.append(timed.record.scores if timed.record.is_computed else ())
-        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int32)
-        scores = np.array([it for row in rows for it in row], np.float64)
-        values = pa.array(scores.round(4).astype(np.float32))
-        begins = [timed.start_seconds for timed in frames]
+            scores.append(timed.record.scores)
+            computed.append(timed.record.is_computed)
         lengths = [timed.end_seconds - timed.start_seconds for timed in frames]
+        return self._times([timed.start_seconds for timed in frames], lengths) | {
+            "labels": [self._labels] * len(frames),
+            "scores": score_column(scores, computed),
+        }
+
+    def _times(
+        self, begins: Sequence[float], lengths: Sequence[float]
+    ) -> dict[str, Any]:
         return {
             "start": [self._moment(seconds) for seconds in begins],
             "start_seconds": [round(seconds, 3) for seconds in begins],
-            "seconds": pa.array(np.array(lengths, np.float32)),
-            "scores": pa.ListArray.from_arrays(pa.array(offsets), values),
+            "seconds": lengths,
         }
 
     def _moment(self, seconds: float) -> int | None:
         if self._start is None:
             return None
         return to_ms(self._start + timedelta(seconds=seconds))
-
-
-_PLACES = ("monitor", "site", "source", "file")
 
 
 def _is_over(record: object) -> bool:

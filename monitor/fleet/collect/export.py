@@ -25,11 +25,14 @@ from monitor.fleet.parquet import (
     LEVELS,
     SCORES,
     event_row,
+    level_column,
     parquet_file,
+    score_column,
     table_of,
+    table_of_columns,
 )
 from monitor.sinks.store.records import to_ms
-from monitor.sinks.store.scores import ScoreArrays, ScoreRow
+from monitor.sinks.store.scores import ScoreRow
 from monitor.text import first_line
 from monitor.web.fleet.levels import score_row
 from monitor.web.fleet.queries import check_version
@@ -319,7 +322,7 @@ def _decoded(
     begins = np.arange(count) * found.hop_samples
     place = {"monitor": row["monitor"], "site": site, "source": row["source"]}
     hops = begins + found.window_samples - found.hop_samples
-    levels = _levels(arrays)
+    dbfs, _, laeq = arrays.levels.T
     at = to_ms(found.start)
 
     def columns(first: Any, length: int) -> dict[str, Any]:
@@ -332,38 +335,21 @@ def _decoded(
         }
 
     return (
-        _table(LEVELS, columns(hops, found.hop_samples) | levels),
-        _table(
-            SCORES,
+        table_of_columns(
+            columns(hops, found.hop_samples)
+            | {
+                "level_dbfs": level_column(dbfs),
+                "laeq_db": level_column(laeq),
+                "lafmax_db": [None] * count,
+            },
+            LEVELS,
+        ),
+        table_of_columns(
             columns(begins, found.window_samples)
             | {
                 "labels": [",".join(row["labels"] or ())] * count,
-                "scores": _scores(arrays),
+                "scores": score_column(arrays.scores, arrays.computed),
             },
+            SCORES,
         ),
     )
-
-
-def _levels(arrays: ScoreArrays) -> dict[str, Any]:
-    dbfs, _, laeq = arrays.levels.round(2).astype(np.float32).T
-    found = {"level_dbfs": dbfs, "laeq_db": laeq}
-    masked = {k: pa.array(it, mask=~np.isfinite(it)) for k, it in found.items()}
-    return masked | {"lafmax_db": pa.nulls(len(dbfs), pa.float32())}
-
-
-def _scores(arrays: ScoreArrays) -> pa.Array:
-    """Scores of each window; none where they were not computed."""
-    counts = np.where(arrays.computed, arrays.scores.shape[1], 0)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    values = arrays.scores[arrays.computed].ravel().round(4).astype(np.float32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
-
-
-def _table(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
-    arrays = [
-        it
-        if isinstance(it := columns[each.name], pa.Array)
-        else pa.array(it, each.type)
-        for each in schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
