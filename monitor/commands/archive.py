@@ -91,18 +91,8 @@ def archive(
     compute_device: ComputeDeviceOption = None,
 ) -> int:
     """Analyse all recordings, and print what became of them."""
-    for library in ("pyarrow", "duckdb", "fsspec"):
-        require_extra("archive", library, "archive")
-    if engine == "ray":
-        require_extra("ray", "ray", "--engine ray")
-    elif address is not None:
-        raise UsageError("--address: is of --engine ray")
+    _check_options(engine, address, source)
     part = _shard(shard)
-    if source is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,62}", source):
-        raise UsageError(
-            f"--source: {source!r} must begin with a letter or digit and have at most "
-            "63 letters, digits and _ . -"
-        )
     from monitor.commands.configuration import load, with_options
     from monitor.commands.process import limit_threads, log_to_stderr, print_json
 
@@ -112,13 +102,8 @@ def archive(
     )
     log_to_stderr(logging.INFO)
     limit_threads(settings.model.threads)
-    from monitor.fleet.archive.analysis import ArchiveSettings, task_of
-    from monitor.fleet.archive.inputs import find_inputs
-    from monitor.fleet.archive.joined import join_archive
-    from monitor.fleet.archive.manifest import Manifest
-    from monitor.fleet.archive.progress import Display
+    from monitor.fleet.archive.analysis import ArchiveSettings
     from monitor.fleet.archive.recording_time import TimeRules
-    from monitor.fleet.archive.run import run_archive
 
     times = TimeRules(time_pattern, time_zone)
     times.check()
@@ -131,27 +116,61 @@ def archive(
         site,
         keeps_scores=not no_scores,
     )
-    digest, found = common.chosen().digest(), find_inputs(inputs)
-    times.warn_if_unused([each.name for each in found])
+    digest = common.chosen().digest()
+    runner = _engine(engine, common, digest, workers, address)
+    totals = _run(common, digest, inputs, part, runner)
+    if as_json:
+        print_json(asdict(totals))
+    else:
+        _print_totals(totals, out)
+    return 1 if totals.failed or totals.damaged else 0
+
+
+def _check_options(engine: EngineName, address: str | None, source: str | None) -> None:
+    for library in ("pyarrow", "duckdb", "fsspec"):
+        require_extra("archive", library, "archive")
+    if engine == "ray":
+        require_extra("ray", "ray", "--engine ray")
+    elif address is not None:
+        raise UsageError("--address: is of --engine ray")
+    if source is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,62}", source):
+        raise UsageError(
+            f"--source: {source!r} must begin with a letter or digit and have at most "
+            "63 letters, digits and _ . -"
+        )
+
+
+def _run(
+    common: "ArchiveSettings",
+    digest: str,
+    inputs: list[str],
+    part: tuple[int, int] | None,
+    engine: "Engine",
+) -> "Totals":
+    """Analyse the inputs, or a part of them; `digest` is that of the model."""
+    from monitor.fleet.archive.analysis import task_of
+    from monitor.fleet.archive.inputs import find_inputs
+    from monitor.fleet.archive.joined import join_archive
+    from monitor.fleet.archive.manifest import Manifest
+    from monitor.fleet.archive.progress import Display
+    from monitor.fleet.archive.run import run_archive
+
+    found = find_inputs(inputs)
+    common.times.warn_if_unused([each.name for each in found])
     tasks = [
         task_of(each, digest, common.digest)
         for each in found
         if part is None or each.is_of_shard(*part)
     ]
     with Manifest(common.out, part) as manifest, Display() as display:
-        runner = _engine(engine, common, digest, workers, address)
         try:
-            totals = run_archive(tasks, manifest, runner, display)
+            totals = run_archive(tasks, manifest, engine, display)
         except KeyboardInterrupt:
             logger.warning("stopped: the same command again goes on from here")
             raise
         if part is None:  # shards end at about the same time
             join_archive(common.out)
-    if as_json:
-        print_json(asdict(totals))
-    else:
-        _print_totals(totals, out)
-    return 1 if totals.failed or totals.damaged else 0
+    return totals
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -5,35 +5,25 @@ and becomes the one that runs by a reload.  Then it is on trial.  The state is o
 disk, so that a trial goes on, or is ended, after a restart.
 """
 
-import json
 import logging
-import os
 import random
-import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from monitor import subreaper
 from monitor.config.rollout import RolloutSettings
 from monitor.errors import SoundMonitorError
-from monitor.own_command import own_command
 from monitor.records import HealthKind, HealthState
+from monitor.runtime.bundle_check import Check
 from monitor.runtime.bundle_download import Download, Fetched
-from monitor.runtime.bundle_file import BundleError, read_bundle
+from monitor.runtime.bundle_file import Bundle, BundleError, read_bundle
 from monitor.runtime.health import HealthReport, HealthReports
-from monitor.runtime.rollout_state import (
-    STAGED,
-    BundleFolder,
-    Offered,
-    RolloutState,
-)
+from monitor.runtime.rollout_state import BundleFolder, Offered, RolloutState
 from monitor.sinks.sink import BackgroundThread, Sink
 from monitor.sinks.status_snapshot import DaemonFacts
 from monitor.statistics import Statistics
-from monitor.text import first_fault, redact_url
+from monitor.text import redact_url
 
 logger = logging.getLogger(__name__)
 
@@ -43,20 +33,13 @@ FIRST_SECONDS = 30.0
 """Longest time from the start to the first look for a bundle."""
 
 JITTER = 0.1
-CHECK_SECONDS = 300.0
-"""Longest time for the child process that checks a bundle."""
-
 RELOAD_AGAIN_SECONDS = 60.0
-NICENESS = 15
 
 CAUSED: frozenset[HealthKind] = frozenset(
     {"canary", "compute-device", "deaf", "overload"}
 )
 """Problems that a bundle can cause.  The others are of the microphone, the disk or the
 place: they would roll back bundles that nothing is wrong with."""
-
-Check = Callable[[int, threading.Event], str]
-"""Checks an installed bundle; returns its problems in a sentence, empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +97,7 @@ class Rollout(Sink):
         self._unfit = ("", "")
         """Digest and problems of the bundle that was checked in vain."""
 
-        self._report()
+        self._show()
 
     def report(self, statistics: Statistics) -> None:
         """Take the newest statistics."""
@@ -133,7 +116,7 @@ class Rollout(Sink):
         """Do what is due: look for a bundle, await a reload, or watch a trial."""
         every, now = self._settings.every_seconds, self._context.now()
         if self._fault != self._context.facts.bundle_fault:
-            self._report()
+            self._show()
         # Again and again: a reload with another model clears every problem.
         self._context.reports.post(self._health)
         try:
@@ -149,8 +132,6 @@ class Rollout(Sink):
         except OSError as error:  # the disk: tried again
             self._due = now + every
             self._refuse(f"{self._context.folder.path}: {error.strerror}")
-
-    # ---- A new bundle -------------------------------------------------------------
 
     def _look(self, stop: threading.Event) -> None:
         """Fetch the bundle, and take it if it is new, valid and for this monitor."""
@@ -172,7 +153,7 @@ class Rollout(Sink):
                 self._waiting = waiting
                 if waiting and waiting != self._download.failure:  # that is logged
                     logger.info("%s", waiting)
-                self._report()
+                self._show()
 
     def _take(self, fetched: Fetched, stop: threading.Event) -> str:
         """Verify a bundle, and put it on trial; return why it waits, maybe empty.
@@ -180,39 +161,51 @@ class Rollout(Sink):
         Raises:
             BundleError: It must not be used.
         """
-        context, newest = self._context, self._state.newest
         bundle = read_bundle(fetched.path, self._settings.public_keys)
         version, digest = bundle.manifest.version, bundle.digest
-        if newest is not None and version < newest.version:
-            raise BundleError(
-                f"its version is {version}, and {newest.version} was seen"
-            )
-        if newest is not None and version == newest.version and digest != newest.digest:
-            raise BundleError(f"it is another one with version {version}")
         offered = Offered(version=version, digest=digest, keys=(bundle.key,))
+        self._check_version(offered)
         if (state := self._state.with_newest(offered)) != self._state:
             self._change(state)
         is_known = digest == self._digest or state.why_bad(offered) is not None
-        if is_known or not bundle.manifest.is_for(context.monitor):
+        if is_known or not bundle.manifest.is_for(self._context.monitor):
             self._download.confirm(fetched)
             offer = f"bundle {version} is offered, not to this monitor yet"
             return "" if is_known else offer
-        if digest != self._unfit[0]:
-            if not self._can_reload:
-                return ""
-            context.folder.install(fetched.path, bundle)
-            problems = context.check(version, stop)
-            if stop.is_set():
-                return ""
-            if not problems:
-                self._unfit = ("", "")
-                self._change(state.with_trial(offered, self._troubles() or ()))
-                logger.info("bundle %d is on trial", version)
-                return ""
-            self._unfit = (digest, problems)
-            context.folder.write(self._state)  # removes it
-        # After a restart or a reload it is tried again: the configuration may be wrong.
-        raise BundleError(f"bundle {version} does not fit here: {self._unfit[1]}")
+        if digest != self._unfit[0] and self._can_reload:
+            self._try(fetched, bundle, offered, stop)
+        if digest == self._unfit[0]:
+            # It is tried again after a restart or a reload: the configuration may be
+            # what is wrong.
+            raise BundleError(f"bundle {version} does not fit here: {self._unfit[1]}")
+        return ""
+
+    def _check_version(self, offered: Offered) -> None:
+        newest = self._state.newest
+        if newest is None:
+            return
+        if offered.version < newest.version:
+            raise BundleError(
+                f"its version is {offered.version}, and {newest.version} was seen"
+            )
+        if offered.version == newest.version and offered.digest != newest.digest:
+            raise BundleError(f"it is another one with version {offered.version}")
+
+    def _try(
+        self, fetched: Fetched, bundle: Bundle, offered: Offered, stop: threading.Event
+    ) -> None:
+        """Install a bundle, and begin its trial if it fits here."""
+        self._context.folder.install(fetched.path, bundle)
+        problems = self._context.check(offered.version, stop)
+        if stop.is_set():
+            return
+        if problems:
+            self._unfit = (offered.digest, problems)
+            self._context.folder.write(self._state)  # removes it
+            return
+        self._unfit = ("", "")
+        self._change(self._state.with_trial(offered, self._troubles() or ()))
+        logger.info("bundle %d is on trial", offered.version)
 
     @property
     def _digest(self) -> str:
@@ -231,8 +224,6 @@ class Rollout(Sink):
     def _place(self) -> str:
         url = self._settings.url or ""
         return url if self._settings.path else redact_url(url)
-
-    # ---- The trial ----------------------------------------------------------------
 
     def _await_reload(self, now: float) -> None:
         """Have the monitor reload, and see what comes of it."""
@@ -285,13 +276,11 @@ class Rollout(Sink):
         self._asked_at = self._watched_since = None
         logger.error("bundle %d is rolled back: %s", bad, why)
 
-    # ---- What is said of it --------------------------------------------------------
-
     def _change(self, state: RolloutState) -> None:
         # First the disk: the reload that follows reads what is there.
         self._context.folder.write(state)
         self._state, self._is_written = state, True
-        self._report()
+        self._show()
 
     def _refuse(self, sentence: str) -> None:
         """Say why a bundle is not taken; empty: it could be."""
@@ -299,9 +288,9 @@ class Rollout(Sink):
             self._refused = sentence
             if sentence:
                 logger.error("%s", sentence)
-            self._report()
+            self._show()
 
-    def _report(self) -> None:
+    def _show(self) -> None:
         """Show the state in the status document, and as health from the next step."""
         state, facts = self._state, self._context.facts
         self._fault = facts.bundle_fault
@@ -318,58 +307,3 @@ class Rollout(Sink):
         detail = refused or state.rolled_back_newest
         state_of_health: HealthState = "raised" if detail else "cleared"
         self._health = HealthReport("rollout", state_of_health, detail, renews=True)
-
-
-def check_installed(environ: Mapping[str, str]) -> Check:
-    """Return the check of an installed bundle, by `sound-monitor check`.
-
-    A model that is wrong, or too large, ends that process and not the monitor.
-    `environ` are variables of the process, besides those of this one.
-    """
-
-    def check(version: int, stop: threading.Event) -> str:
-        argv, ours = own_command("check", "--json")
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            subreaper.command_line(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**ours, **environ, STAGED: str(version)},
-            start_new_session=True,
-        )
-        with process:
-            with suppress(OSError):  # the sandbox of the service may forbid it
-                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-            output = _communicate(process, stop)
-            if output is None:
-                return f"its check took longer than {CHECK_SECONDS:g} s"
-            return _problems(process.returncode, *output)
-
-    return check
-
-
-def _communicate(
-    process: "subprocess.Popen[bytes]", stop: threading.Event
-) -> tuple[bytes, bytes] | None:
-    """Return what a process has written until its end; None: it was ended."""
-    for _ in range(int(CHECK_SECONDS)):
-        try:
-            return process.communicate(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            if stop.is_set():
-                break
-    process.terminate()
-    return None
-
-
-def _problems(code: int, output: bytes, errors: bytes) -> str:
-    if code == 0:
-        return ""
-    found: Any = None
-    with suppress(ValueError):
-        found = json.loads(output)
-    problems = found.get("problems") if isinstance(found, dict) else None
-    if problems:
-        return first_fault("\n".join(map(str, problems)))
-    last = errors.decode(errors="replace").strip().splitlines()[-1:]
-    return f"its check ended with {code}: {''.join(last)}"

@@ -321,7 +321,8 @@ def _rollout(context: ServiceContext) -> Sink | None:
     if settings.url is None:
         return None
     require_extra("rollout", "cryptography", "rollout")
-    from monitor.runtime.rollout import Rollout, RolloutContext, check_installed
+    from monitor.runtime.bundle_check import check_installed
+    from monitor.runtime.rollout import Rollout, RolloutContext
     from monitor.runtime.rollout_state import bundle_folder
 
     commands = context.commands or (lambda *_: {})
