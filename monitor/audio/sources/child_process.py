@@ -18,7 +18,9 @@ from monitor.text import printable
 logger = logging.getLogger(__name__)
 
 _PIPE_BYTES = 2**20
-_READ_BYTES = 2**18
+_READ_BYTES = 2**14
+"""Half a second of a recording at most is read at once, or what a reader asks for."""
+
 _LAST_ERROR_BYTES = 16_384
 _FLOOD_BYTES = 2_000
 _LAST_ERROR_LINES = 3
@@ -101,7 +103,7 @@ class ChildProcess:
         while len(data) < enough:
             left = deadline - time.monotonic()
             if self._stdout in self._ready(max(0.0, left)):
-                part = os.read(self._stdout, _READ_BYTES)
+                part = os.read(self._stdout, max(enough, _READ_BYTES))
                 if not part:
                     return data
                 data += part

@@ -41,6 +41,10 @@ _PLAYLIST_SECONDS = 20.0
 _WHOLE_SHARE = 0.9
 """So much of a recording is all of it: the durations of some formats are estimates."""
 
+_FASTEST = 1.001
+"""A recording is played so little too fast that it may be a live stream as well: the
+header of some states a length, and their clock must not be faster than ours."""
+
 _WORDS_SECONDS = 1.0
 """Longest wait for what ffmpeg says before the samples that it has sent."""
 
@@ -160,6 +164,7 @@ class NetworkStream(CommandStream):
         self._delivered = False
         self._began = time.monotonic()
         self._seconds = 0.0
+        self._played_since: float | None = None  # None: it is live, or not known
 
     @property
     def offer(self) -> Offer:
@@ -172,7 +177,17 @@ class NetworkStream(CommandStream):
         return self._request.is_rtsp or self._request.raw is not None
 
     def read(self, timeout_seconds: float) -> Samples | None:
-        """Wait for samples; see `CommandStream`."""
+        """Wait for samples; see `CommandStream`.
+
+        A recording is played at its own pace, however fast it comes: the time of a
+        sound is that of its arrival.
+        """
+        if self._played_since is not None:
+            due = self._played_since + self._seconds / _FASTEST
+            wait = due - time.monotonic()
+            time.sleep(max(0.0, min(wait, timeout_seconds)))
+            if wait > timeout_seconds:
+                return None
         samples = super().read(timeout_seconds)
         if samples is not None:
             self._seconds += samples.shape[1] / self.sample_rate
@@ -181,6 +196,8 @@ class NetworkStream(CommandStream):
                 self._check_raw(samples)
                 self._delivered = True
                 self._source.delivers()
+                if self.offer.seconds:
+                    self._played_since = time.monotonic()
         return samples
 
     def _check_raw(self, samples: Samples) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import soundfile
 
 from monitor.config.audio import SourceSettings
 from monitor.records import Gap
@@ -295,6 +296,15 @@ def test_a_playlist_is_heard_in_real_time(tmp_path: Path) -> None:
             wait_for_tone(reader, 2.0)
             assert time.monotonic() - began > 1.5  # and not segment by segment
             assert reader.gaps == []
+
+
+def test_a_recording_by_http_is_played_at_its_own_pace(tmp_path: Path) -> None:
+    """However fast the server sends it: a sound has the time of its arrival."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(60 * 22_050), 22_050)
+    began = time.monotonic()
+    with streams(tmp_path) as url, listening(f"{url}/a.wav") as reader:
+        reader.wait_until(lambda: heard_seconds(reader) > 2.0)
+        assert heard_seconds(reader) < time.monotonic() - began + 1.0
 
 
 @pytest.mark.slow
