@@ -92,17 +92,13 @@ def test_a_lost_tail_is_noticed_by_the_digest_after_it(
 
 
 def test_what_a_monitor_never_sends_is_given_up_once_and_taken_later(
-    server: Postgres,
-    broker: Broker,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    server: Postgres, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("monitor.fleet.collect.missing.MOST_ASKED", 3)
     script = Script()
     script.add_many(30)
     with (
         caplog.at_level(logging.WARNING),
-        collecting(server, url_of(broker), ask_after=0.2),
+        collecting(server, url_of(broker), ask_after=0.2, most_asked=3),
         mqtt_monitors(broker.port, script) as monitors,
     ):
         monitors.answers = False

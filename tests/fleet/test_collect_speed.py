@@ -96,7 +96,7 @@ def test_holes_and_the_status_of_a_large_fleet_are_read_quickly(
     for start in range(0, RECORDS, BATCH):
         database.write(arrivals[start + start // BATCH % 2 : start + BATCH])
     begun = time.monotonic()
-    look_for_missing(database.connection(), timedelta(seconds=30), ())
+    look_for_missing(database.connection(), timedelta(seconds=30), (), 6)
     looked = time.monotonic()
     assert len(read_status(server.url)["monitors"]) == 500
     read = time.monotonic()

@@ -69,7 +69,9 @@ def test_the_holes_of_one_monitor_delay_no_other(
 
     def look() -> tuple[float, list[Wanted]]:
         began = time.perf_counter()
-        found = look_for_missing(database.connection(), timedelta(0), ("attic", "yard"))
+        found = look_for_missing(
+            database.connection(), timedelta(0), ("attic", "yard"), 6
+        )
         return time.perf_counter() - began, found
 
     alone, _ = look()
@@ -95,7 +97,7 @@ def test_only_monitors_that_send_are_asked(database: FleetDatabase) -> None:
         script = Script(name)
         script.add_many(9)
         database.write([script.arrival(number) for number in (1, 9)])
-    look_for_missing(database.connection(), timedelta(0), ())
+    look_for_missing(database.connection(), timedelta(0), (), 6)
     for name in ("yard", "attic"):  # each at a broker of its own
-        wanted = look_for_missing(database.connection(), timedelta(0), {name: 0.0})
+        wanted = look_for_missing(database.connection(), timedelta(0), {name: 0.0}, 6)
         assert [it.monitor for it in wanted] == [name]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from monitor.fleet.collect.status import read_status
-from monitor.sinks.publish import publisher as module
+from monitor.sinks.publish.publisher import Pauses
 from tests.sinks.publish.test_nats import transport as nats_transport
 from tests.support.broker import needs_mosquitto, running_broker
 from tests.support.clock import wait_until
@@ -31,11 +31,9 @@ MONITORS = ("yard", "street", "roof")
 
 @pytest.mark.parametrize("kind", ["mqtt", "nats"])
 def test_every_record_is_in_the_database_whatever_is_killed(
-    kind: str, server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, server: Postgres, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "WANTED_SECONDS", 0.5)
-    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(module, "LAST_RETRY_SECONDS", 1.0)
+    pauses = Pauses(first_retry=0.1, last_retry=1.0, wanted=0.5)
     with ExitStack() as stack:
         broker: Any
         if kind == "mqtt":
@@ -50,7 +48,10 @@ def test_every_record_is_in_the_database_whatever_is_killed(
             connection = (
                 mqtt_transport(broker.port, name) if make is None else make(url, name)
             )
-            stack.enter_context(publishing(path, connection, name, digest_seconds=1.0))
+            publisher = publishing(
+                path, connection, name, digest_seconds=1.0, pauses=pauses
+            )
+            stack.enter_context(publisher)
         for turn in range(4):
             with collecting(server, url):
                 for name in MONITORS:

@@ -272,6 +272,7 @@ def collecting(
     url: str,
     *,
     ask_after: float = 1.0,
+    most_asked: int = 6,
     keep: Keep | None = None,
     **login: str,
 ) -> Iterator[Collector]:
@@ -280,7 +281,8 @@ def collecting(
     subscription = open_subscription(FleetBroker(url=url, **login), {})
     database = FleetDatabase(server.url, keep)
     database.connection()
-    collector = Collector(database, subscription, timedelta(seconds=ask_after), 0.5)
+    after = timedelta(seconds=ask_after)
+    collector = Collector(database, subscription, after, most_asked, look_seconds=0.5)
     thread = threading.Thread(target=collector.run, args=(stop,), name="collector")
     thread.start()
     try:

@@ -18,7 +18,7 @@ from monitor.config.outputs import StoreSettings
 from monitor.config.publish import PublishSettings
 from monitor.records import HealthState
 from monitor.sinks.publish.mqtt import MqttTransport
-from monitor.sinks.publish.publisher import Publisher, Transport
+from monitor.sinks.publish.publisher import Pauses, Publisher, Transport
 from monitor.sinks.publish.record import Message, decode_message, encode_wanted
 from monitor.sinks.status_snapshot import (
     DaemonFacts,
@@ -36,6 +36,9 @@ LATE = datetime(2099, 1, 1, tzinfo=UTC)
 """The records of the tests are not ahead of it."""
 
 ABOUT = json.dumps({"version": "1.2.3", "site": "north", "scores": True})
+
+SHORT = Pauses(first_retry=0.05)
+"""It tries a broker again soon."""
 
 NOT_PUBLISHED = ABOUT.replace("true", "false")
 
@@ -161,6 +164,7 @@ def publishing(
     monitor: str = "yard",
     digest_seconds: float = 3600.0,
     reports: list[tuple[HealthState, str]] | None = None,
+    pauses: Pauses = SHORT,
 ) -> Iterator[Publisher]:
     """Run a publisher of the database at `path`."""
     clock = SystemClock()
@@ -175,6 +179,7 @@ def publishing(
         lambda state, detail: (reports if reports is not None else []).append(
             (state, detail)
         ),
+        pauses=pauses,
     )
     publisher.report(replace(statistics("street"), model=MODEL))
     try:

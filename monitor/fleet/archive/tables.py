@@ -33,9 +33,6 @@ from monitor.text import rounded
 KINDS = ("events", "levels", "scores", "hours")
 """The folders of an archive; each has a file for each recording that has such rows."""
 
-_ROWS = 8192
-"""Score frames in memory, and rows of a group in the file: an hour and a quarter."""
-
 
 class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
     """Writes the records of a recording; the files appear once the block ends well."""
@@ -50,6 +47,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
         *,
         keeps_scores: bool = True,
         progress: Callable[[float], None] = lambda _seconds: None,
+        most_rows: int = 8192,
     ) -> None:
         """Write nothing yet.
 
@@ -61,6 +59,8 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
             labels: What the scores stand for.
             keeps_scores: Write the scores.
             progress: Called with the seconds that have been analysed.
+            most_rows: Score frames in memory, and rows of a group in the file: by
+                default an hour and a quarter.
         """
         self.events = 0
         """Number of events."""
@@ -76,6 +76,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
         self._start = start
         self._labels = ",".join(labels)
         self._progress = progress
+        self._most_rows = most_rows
         self._kinds = {"levels": LEVELS} | ({"scores": SCORES} if keeps_scores else {})
         self._rows: list[dict[str, object]] = []
         self._frames: list[Timed] = []
@@ -97,8 +98,8 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
             elif _is_over(record):
                 self.events += isinstance(record, Event)
                 self._rows.append(self._event_row(timed))
-        if len(self._frames) >= _ROWS:
-            self._write_frames(_ROWS)
+        if len(self._frames) >= self._most_rows:
+            self._write_frames(self._most_rows)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any, /) -> None:
         """Complete the files, or leave none behind."""
@@ -154,7 +155,9 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
         self, kind: str, schema: pa.Schema, rows: list[dict[str, object]]
     ) -> None:
         if rows:
-            self._writer(kind, schema).write_table(table_of(rows, schema), _ROWS)
+            self._writer(kind, schema).write_table(
+                table_of(rows, schema), self._most_rows
+            )
 
     def _writer(self, kind: str, schema: pa.Schema) -> Any:
         if kind not in self._writers:
@@ -168,7 +171,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
             make = self._levels if kind == "levels" else self._scores
             place = {name: [self._place.get(name)] * len(frames) for name in PLACE}
             table = table_of_columns(place | make(frames), schema)
-            self._writer(kind, schema).write_table(table, _ROWS)
+            self._writer(kind, schema).write_table(table, self._most_rows)
 
     def _levels(self, frames: Sequence[Timed]) -> dict[str, Any]:
         """Columns of the newest hop of each frame."""

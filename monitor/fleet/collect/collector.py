@@ -51,6 +51,9 @@ class Collector:
     ask_after: timedelta = timedelta(seconds=30)
     """Age of a missing range for which its monitor is asked."""
 
+    most_asked: int = 6
+    """Times that a monitor is asked in vain before a range is given up."""
+
     look_seconds: float = 10.0
     """Interval in which missing ranges are looked for."""
 
@@ -130,7 +133,9 @@ class Collector:
         self._last_seen = {
             name: at for name, at in self._last_seen.items() if at >= since
         }
-        for wanted in look_for_missing(connection, self.ask_after, self._last_seen):
+        for wanted in look_for_missing(
+            connection, self.ask_after, self._last_seen, self.most_asked
+        ):
             payload = encode_wanted(wanted.epoch, wanted.ranges)
             self.subscription.send_wanted(wanted.monitor, payload)
 

@@ -10,9 +10,6 @@ import psycopg
 
 from monitor.sinks.publish.record import MOST_RANGES, MOST_SEQUENCES
 
-MOST_ASKED = 6
-"""Times that a monitor is asked in vain before a missing range is given up."""
-
 MOST_EPOCHS = 50
 """Databases of a monitor that are known, of which it has one at a time."""
 
@@ -158,7 +155,10 @@ class Wanted:
 
 
 def look_for_missing(
-    connection: psycopg.Connection, after: timedelta, monitors: Collection[str]
+    connection: psycopg.Connection,
+    after: timedelta,
+    monitors: Collection[str],
+    most_asked: int,
 ) -> list[Wanted]:
     """Bring the table `missing` up to date; return what to ask monitors for.
 
@@ -167,11 +167,12 @@ def look_for_missing(
         after: Age of a missing range at which its monitor is asked, and the pause
             after the first time; it doubles with each.
         monitors: Those that can be asked: another broker may have the others.
+        most_asked: Times that one is asked in vain before a range is given up.
     """
     values = {
         "after": after,
         "monitors": list(monitors),
-        "most": MOST_ASKED,
+        "most": most_asked,
         "epochs": MOST_EPOCHS,
         "ranges": MOST_MISSING_RANGES,
     }

@@ -38,22 +38,34 @@ from monitor.text import duration, utc_text
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
 CLOSE_SECONDS = 1.0
 """Longest time for the last records when the monitor stops."""
-
-HEALTH_SECONDS = 600.0
-"""Time without a broker after which that is a health problem."""
 
 FULL_DISK_FACTOR = 10
 """Digests are so much rarer while the disk is full."""
 
-CHANGED_SECONDS = 5.0
-"""Shortest time between two digests, of which the second says that it listens, or that
-it does not any more."""
 
-WANTED_SECONDS = 10.0
-"""Pause between two requests of collectors that are answered."""
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """The pauses of a publisher, in seconds."""
+
+    first_retry: float = 1.0
+    """After the first failure; it doubles with each."""
+
+    last_retry: float = 60.0
+    health: float = 600.0
+    """Time without a broker after which that is a health problem."""
+
+    changed: float = 5.0
+    """Shortest time between two digests, of which the second says that the monitor
+    listens, or that it does not any more."""
+
+    wanted: float = 10.0
+    """Between two requests of collectors that are answered."""
+
+    def retry(self, failures: int) -> float:
+        """Return the pause after so many failures one after the other."""
+        return min(self.first_retry * 2.0 ** min(failures, 10), self.last_retry)
 
 
 class TransportError(Exception):
@@ -124,6 +136,7 @@ class Publisher(Sink):
         clock: Clock,
         health: Callable[[HealthState, str], None],
         site: str | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         """Prepare; nothing is connected before the first `report`.
 
@@ -136,6 +149,7 @@ class Publisher(Sink):
             clock: Clock of the machine.
             health: Called when nothing could be published for long, and when it can.
             site: Place or group of this monitor.
+            pauses: How long it waits, and for what.
         """
         self._monitor = monitor
         self._queue = Queue(database)
@@ -146,6 +160,7 @@ class Publisher(Sink):
         self._clock = clock
         self._health = health
         self._site = site
+        self._pauses = pauses or Pauses()
         self._thread = BackgroundThread("publish", self._run)
         self._wakeup = threading.Event()
         self._position: Position | None = None
@@ -217,8 +232,7 @@ class Publisher(Sink):
             self._fail(str(error))
             if isinstance(error, TransportError):
                 self._transport.close()
-            doubled = FIRST_RETRY_SECONDS * 2 ** min(self._failures, 10)
-            most = min(doubled, LAST_RETRY_SECONDS)
+            most = self._pauses.retry(self._failures)
             # All monitors of a fleet lose their broker at once.
             stop.wait(random.uniform(most / 2, most))  # noqa: S311
 
@@ -318,7 +332,7 @@ class Publisher(Sink):
                 if begin <= end:
                     self._again.append((epoch, begin, end))
                     left -= end - begin + 1
-            self._again_due = now + WANTED_SECONDS
+            self._again_due = now + self._pauses.wanted
 
     def _send_again(self, position: Position) -> None:
         if not self._again:
@@ -347,7 +361,7 @@ class Publisher(Sink):
         seldom = FULL_DISK_FACTOR if self._disk.is_almost_full else 1
         now = self._clock.monotonic()
         self._digest_due = now + seldom * self._digest_seconds
-        self._change_due = now + seldom * CHANGED_SECONDS
+        self._change_due = now + seldom * self._pauses.changed
         self._digest_listening = digest["listening"]
         with contextlib.suppress(StoreUnavailableError):  # the next one may fit
             self._queue.add_digest(digest, clock)
@@ -375,5 +389,5 @@ class Publisher(Sink):
         self._failures += 1
         self._problem = problem, since
         silent = self._clock.monotonic() - self._success
-        if silent >= HEALTH_SECONDS:
+        if silent >= self._pauses.health:
             self._health("raised", f"not published for {duration(silent)}: {problem}")

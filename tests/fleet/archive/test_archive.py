@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from monitor.fleet.archive.analysis import Analyzer, Task
 from monitor.fleet.archive.engines.processes import Processes
 from monitor.fleet.archive.manifest import Entry, Manifest
 from monitor.fleet.archive.tables import RecordingTables
-from monitor.records import Timed
 from tests.support.archives import (
     contents,
     run_engine,
@@ -33,6 +31,8 @@ from tests.support.archives import (
     write_recording,
 )
 from tests.support.commands import fails
+from tests.support.store import score_frames
+from tests.support.timed import LABELS
 
 
 @pytest.fixture(scope="module")
@@ -123,19 +123,17 @@ def test_a_worker_that_dies_costs_the_time_of_its_recording_alone(
     expected: dict[str, bytes],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("monitor.fleet.archive.run.TRIES", 2)
     settings = settings_for(tmp_path / "out")
     tasks, digest = tasks_of(recordings, settings)
-    kills = {"cards/yard/20240501_050001.wav": 1, "cards/porch/no time.flac": 2}
+    kills = {"cards/yard/20240501_050001.wav": 1, "cards/porch/no time.flac": 3}
     engine = Killing(settings, digest, 2, kills=kills)
     totals = run_engine(settings, tasks, engine)
     assert (totals.done, totals.damaged, totals.failed) == (3, 1, 2)
     assert "its worker died (killed by SIGKILL): it is tried again" in caplog.text
     lost = entries(settings.out)["cards/porch/no time.flac"]
     assert lost["error"] == (
-        "cards/porch/no time.flac: its worker died 2 times, at last: killed by SIGKILL"
+        "cards/porch/no time.flac: its worker died 3 times, at last: killed by SIGKILL"
     )
     # What has failed is tried again by the next run.
     again = run_inline(recordings, settings)
@@ -233,28 +231,20 @@ def test_a_second_run_into_a_folder_is_refused(tmp_path: Path) -> None:
         Manifest(tmp_path, (1, 2)).close()
 
 
-def test_a_long_recording_is_written_while_it_is_analysed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_recording_is_written_while_it_is_analysed(tmp_path: Path) -> None:
     kept = []
-
-    class Watched(RecordingTables):
-        def write(self, batch: Sequence[Timed], /) -> None:
-            super().write(batch)
-            kept.append(len(self._frames))
-
-    monkeypatch.setattr("monitor.fleet.archive.tables._ROWS", 8)
-    monkeypatch.setattr("monitor.fleet.archive.analysis.RecordingTables", Watched)
-    write_recording(tmp_path / "in" / "20240501_050000.wav", 20.0)
-    settings = settings_for(tmp_path / "out")
-    (task,), digest = tasks_of(tmp_path / "in", settings)
-    with Manifest(settings.out):
-        entry = Analyzer(settings, digest).analyze(task, lambda _share: None)
-    file = pq.ParquetFile(settings.out / "scores" / f"{entry.output}.parquet")
+    place = {"source": "street"}
+    with (
+        Manifest(tmp_path),
+        RecordingTables(tmp_path, "one", place, None, LABELS, most_rows=8) as tables,
+    ):
+        for frame in score_frames(30):
+            tables.write([frame])
+            kept.append(len(tables._frames))
+    file = pq.ParquetFile(tmp_path / "scores" / "one.parquet")
     groups = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
     assert max(kept) < 8
-    assert groups[:-1] == [8] * (len(groups) - 1)
-    assert len(groups) > 2
+    assert groups == [8, 8, 8, 6]
 
 
 def test_the_tables_hold_levels_and_scores_at_their_times(

@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.sinks.publish import publisher
 from tests.support.broker import Broker, running_broker
 from tests.support.publishing import Collector, collecting
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the publisher try a broker again soon."""
-    monkeypatch.setattr(publisher, "FIRST_RETRY_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import trustme
 from nats.js.api import StreamConfig
 
 from monitor.config.publish import PublishSettings
-from monitor.sinks.publish import publisher as module
 from monitor.sinks.publish.nats import NatsTransport
 from monitor.sinks.publish.record import encode_wanted
 from tests.support import ROOT
@@ -22,6 +22,7 @@ from tests.support.clock import wait_until
 from tests.support.nats_server import NatsServer, needs_nats, running_nats
 from tests.support.publishing import (
     PREFIX,
+    SHORT,
     Collected,
     is_whole,
     published_store,
@@ -121,15 +122,13 @@ def test_a_server_that_is_killed_loses_nothing_and_stores_nothing_twice(
     assert len(found.ids()) == 90
 
 
-def test_what_is_wanted_is_stored_again(
-    path: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "WANTED_SECONDS", 0.0)
+def test_what_is_wanted_is_stored_again(path: Path, server: NatsServer) -> None:
     create_stream(server.url)
     store = published_store(path)
     store.write([event(number=number) for number in range(5)])
     store.close()
-    with publishing(path, transport(server.url)) as publisher:
+    pauses = replace(SHORT, wanted=0.0)
+    with publishing(path, transport(server.url), pauses=pauses) as publisher:
         wait_until(lambda: publisher.document["pending"] == 0)
         before = stored(server.url)
 

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +12,7 @@ import pytest
 
 from monitor.config.outputs import StoreSettings
 from monitor.records import Health, HealthState
-from monitor.sinks.publish import publisher as module
-from monitor.sinks.publish.publisher import EncodedRecord
+from monitor.sinks.publish.publisher import EncodedRecord, Pauses
 from monitor.sinks.store.database import transaction
 from monitor.sinks.store.forget import forget
 from monitor.sinks.store.salvage import damage
@@ -20,6 +20,7 @@ from tests.support.broker import Broker, needs_mosquitto
 from tests.support.clock import FakeClock, wait_until
 from tests.support.publishing import (
     NOT_PUBLISHED,
+    SHORT,
     Collector,
     is_whole,
     mqtt_transport,
@@ -30,6 +31,8 @@ from tests.support.store import open_database, rows, score_frames
 from tests.support.timed import OPENED, event, gap, onset, statistics, timed
 
 pytestmark = needs_mosquitto
+
+NO_PATIENCE = Pauses(first_retry=0.05, last_retry=0.1, health=0.0)
 
 
 def health(state: HealthState) -> object:
@@ -156,12 +159,12 @@ def test_a_broker_that_is_killed_again_and_again_loses_nothing(
 
 
 def test_what_a_collector_wants_is_sent_again(
-    path: Path, broker: Broker, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    path: Path, broker: Broker, collector: Collector
 ) -> None:
-    monkeypatch.setattr(module, "WANTED_SECONDS", 0.0)
     store = published_store(path)
     store.write([event(number=number) for number in range(300)])
-    with publishing(path, mqtt_transport(broker.port)) as publisher:
+    pauses = replace(SHORT, wanted=0.0)
+    with publishing(path, mqtt_transport(broker.port), pauses=pauses) as publisher:
         collector.wait_for("event", 300)
         (epoch,) = collector.epochs
         collector.messages.clear()
@@ -345,37 +348,43 @@ def test_what_is_sent_survives_a_power_cut(path: Path) -> None:
         wait_until(lambda: len(transport.sent) > 2)
     store.close()
     assert all(sequence <= durable for sequence, durable in transport.sent)
-    full, begin, update, *_ = [it for it in statements if not it.startswith("SELECT")]
-    assert full == "PRAGMA synchronous = FULL"
-    assert begin == "BEGIN IMMEDIATE"
-    assert update.startswith("UPDATE publishing SET durable")
+    (update,) = {it for it in statements if it.startswith("UPDATE")}
+    full = statements.index("PRAGMA synchronous = FULL")
+    assert full < statements.index(update)
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(0, 1), (3, 8), (9, 60), (5000, 60)])
+def test_the_pause_after_failures_doubles_up_to_a_minute(
+    failures: int, seconds: float
+) -> None:
+    assert Pauses().retry(failures) == seconds
 
 
 def test_a_long_outage_is_a_health_problem_that_ends(
-    path: Path, broker: Broker, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    path: Path, broker: Broker, collector: Collector
 ) -> None:
-    monkeypatch.setattr(module, "HEALTH_SECONDS", 0.0)
     reports: list[tuple[HealthState, str]] = []
     broker.stop()
     store = published_store(path)
-    monkeypatch.setattr(module, "LAST_RETRY_SECONDS", 0.1)
-    with publishing(path, mqtt_transport(broker.port), reports=reports) as publisher:
+    with publishing(
+        path, mqtt_transport(broker.port), reports=reports, pauses=NO_PATIENCE
+    ):
         wait_until(lambda: reports)
         assert reports[0][0] == "raised"
-        publisher._failures = 5000  # of days
         broker.start()
         wait_until(lambda: reports[-1] == ("cleared", ""))
     store.close()
 
 
 def test_a_publisher_that_is_closed_leaves_no_problem(
-    path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    path: Path, broker: Broker
 ) -> None:
-    monkeypatch.setattr(module, "HEALTH_SECONDS", 0.0)
     reports: list[tuple[HealthState, str]] = []
     broker.stop()
     store = published_store(path)
-    with publishing(path, mqtt_transport(broker.port), reports=reports):
+    with publishing(
+        path, mqtt_transport(broker.port), reports=reports, pauses=NO_PATIENCE
+    ):
         wait_until(lambda: reports)
     assert reports[-1] == ("cleared", "")
     store.close()

@@ -1,17 +1,16 @@
 """What collectors want, and how often: a monitor is not kept busy by requests."""
 
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
-import pytest
-
-from monitor.sinks.publish import publisher as module
-from monitor.sinks.publish.publisher import WANTED_SECONDS, EncodedRecord, Publisher
-from monitor.sinks.publish.record import MOST_SEQUENCES, encode_wanted
+from monitor.sinks.publish.publisher import EncodedRecord, Publisher
+from monitor.sinks.publish.record import encode_wanted
 from monitor.sinks.status_snapshot import (
     DaemonFacts,
     SnapshotSettings,
@@ -75,10 +74,10 @@ class Steps:
             pass
         return [int(str(it["sequence"])) for it in self.transport.records]
 
-    def ask(self, *ranges: tuple[int, int]) -> list[int]:
+    def ask(self, *ranges: tuple[int, int], epoch: str | None = None) -> list[int]:
         """Ask for sequences; return those that were sent."""
-        epoch = self.publisher._epoch
-        self.transport.wanted.append(encode_wanted(epoch, ranges))
+        wanted = encode_wanted(epoch or self.publisher._epoch, ranges)
+        self.transport.wanted.append(wanted)
         return self.run()
 
 
@@ -86,26 +85,23 @@ def test_a_request_is_answered_once_in_ten_seconds(path: Path) -> None:
     steps = Steps(path, 30)
     steps.run()
     assert steps.ask((3, 5)) == [3, 4, 5]
-    steps.clock.advance(WANTED_SECONDS - 0.1)
+    steps.clock.advance(9.9)
     assert steps.ask((3, 5)) == []
     steps.clock.advance(0.2)
     assert steps.ask((3, 5)) == [3, 4, 5]
-    assert WANTED_SECONDS == 10.0
     steps.publisher.close()
 
 
 def test_no_request_is_answered_with_more_than_its_bound(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
 ) -> None:
-    steps = Steps(path, 60)
+    steps = Steps(path, 1)
+    previous = json.dumps({"epoch": "ab" * 16, "last": 20_000})
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE publishing SET previous = ?", (previous,))
     steps.run()
-    monkeypatch.setattr(module, "MOST_SEQUENCES", 25)
-    assert steps.ask((1, 10), (5, 14), (20, 60)) == [
-        *range(1, 11),
-        *range(5, 15),
-        *range(20, 25),
-    ]
-    assert MOST_SEQUENCES == 10_000
+    found = steps.ask((1, 6000), (5000, 20_000), epoch="ab" * 16)
+    assert found == [*range(1, 6001), *range(5000, 9000)]
     steps.publisher.close()
 
 
