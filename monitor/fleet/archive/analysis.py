@@ -17,13 +17,13 @@ import soundfile
 from monitor.config.audio import SourceSettings
 from monitor.config.config import Config
 from monitor.errors import SoundMonitorError, shortage
-from monitor.fleet.archive.inputs import ArchiveInput, reason_of
+from monitor.fleet.archive.inputs import ArchiveInput
 from monitor.fleet.archive.manifest import Entry
 from monitor.fleet.archive.recording_time import TimeRules, recorder_of, recording_time
 from monitor.fleet.archive.tables import RecordingTables
 from monitor.runtime.loading import ChosenModels, choose_models, load_models
 from monitor.runtime.offline import analyze_into
-from monitor.text import path_text, printable, utc_text
+from monitor.text import first_line, path_text, printable, utc_text
 
 PROGRESS_SECONDS = 0.5
 
@@ -119,7 +119,7 @@ class Analyzer:
         except SoundMonitorError as error:
             sentence = _named(task, path, str(error))
         except Exception as error:  # noqa: BLE001 - is of this recording alone
-            reason = shortage(error) or f"{type(error).__name__}: {reason_of(error)}"
+            reason = shortage(error) or f"{type(error).__name__}: {first_line(error)}"
             sentence = f"{task.input.name}: {_named(task, path, reason)}"
         return replace(task.entry, output=None, error=sentence)
 

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import soundfile
 
 from monitor.errors import UsageError
 from monitor.extras import pip_install
-from monitor.text import counted, path_text, printable
+from monitor.text import counted, first_line, path_text, printable
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def _at_url(argument: str, left_out: Counter[str]) -> Iterator[ArchiveInput]:
     except ImportError as error:
         raise UsageError(f"{printable(argument)}: {_lack(error)}") from None
     except Exception as error:  # noqa: BLE001 - each file system has its own
-        raise UsageError(f"{printable(argument)}: {reason_of(error)}") from None
+        raise UsageError(f"{printable(argument)}: {first_line(error)}") from None
     # `zip://inside.wav::file:///archive.zip` has what is outside behind.
     outside = "".join(f"::{part}" for part in argument.split("::")[1:])
     for path, facts in sorted(found.items()):
@@ -205,9 +205,3 @@ def _lack(error: ImportError) -> str:
     if words[:1] != ["Install"]:
         return f"a library is missing: {error}"
     return f"needs {words[1]}, which is not installed: run `{pip_install(words[1])}`"
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the first line of an error of any library."""
-    lines: Iterable[str] = str(error).strip().splitlines()
-    return printable(next(iter(lines), "") or type(error).__name__)

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from monitor.errors import StoreError
-from monitor.text import path_text, printable
+from monitor.text import first_line, path_text, printable
 
 _ORDERS = {
     "events": '"start", file, start_sample, id',
@@ -142,8 +142,9 @@ def join_archive(folder: Path) -> None:
         with duckdb.connect() as database:
             ArchiveRows(database, folder).join()
     except (duckdb.Error, OSError) as error:
-        reason = printable(str(error).splitlines()[0])
-        raise StoreError(f"--out: the events cannot be joined: {reason}") from None
+        raise StoreError(
+            f"--out: the events cannot be joined: {first_line(error)}"
+        ) from None
 
 
 def _quoted(path: Path) -> str:

@@ -19,7 +19,7 @@ from monitor.sinks.store.level_hours import joined, read_level_hour
 from monitor.sinks.store.queries import Reader
 from monitor.sinks.store.records import insert, read_rows, to_ms
 from monitor.sinks.store.schema import MIGRATIONS, statements
-from monitor.text import path_text, printable
+from monitor.text import first_line, path_text, printable
 
 if TYPE_CHECKING:
     from monitor.fleet.archive.joined import ArchiveRows
@@ -107,7 +107,7 @@ def open_archive(
     except duckdb.Error as error:
         raise StoreError(
             f"--archive: {printable(path_text(folder))} cannot be read: "
-            f"{printable(str(error).splitlines()[0])}"
+            f"{first_line(error)}"
         ) from None
     finally:
         connection.close()

@@ -15,9 +15,8 @@ from ray.exceptions import RayError
 from monitor.errors import SoundMonitorError
 from monitor.fleet.archive.analysis import Analyzer, ArchiveSettings, Task
 from monitor.fleet.archive.engines.engine import Report
-from monitor.fleet.archive.inputs import reason_of
 from monitor.fleet.archive.manifest import Entry
-from monitor.text import printable
+from monitor.text import first_line, printable
 
 _CONNECT_SECONDS = 10.0
 
@@ -96,7 +95,7 @@ class RayActors:
                 **here,
             )
         except (OSError, RuntimeError, ValueError, OverflowError, RayError) as error:
-            reason = getattr(error, "strerror", None) or reason_of(error)
+            reason = getattr(error, "strerror", None) or first_line(error)
             place = f" at {printable(self._address)}" if self._address else ""
             raise SoundMonitorError(
                 f"--engine ray: Ray cannot be started or reached{place}: {reason}"
@@ -152,7 +151,7 @@ class RayActors:
                 if about[0] != worker
             }
             self._start(worker)
-            return Report(worker, death=reason_of(error))
+            return Report(worker, death=first_line(error))
         if kind == "entry":
             return Report(worker, entry=value)
         if kind == "ready":
