@@ -65,8 +65,8 @@ class RolloutSettings(Settings):
     @property
     def path(self) -> str | None:
         """The path of a bundle in a file; None: it has a URL, or there is none."""
-        is_file = self.url is not None and self.url.startswith(_FILE)
-        return self.url.removeprefix(_FILE) if is_file and self.url else None
+        url = self.url or ""
+        return url.removeprefix(_FILE) if url.startswith(_FILE) else None
 
     @model_validator(mode="after")
     def _bundles_are_signed(self) -> "RolloutSettings":

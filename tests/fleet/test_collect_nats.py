@@ -2,20 +2,18 @@
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nats
-import nkeys
 import pytest
 from nats.js.api import StreamConfig
 
 from monitor.config.publish import FleetBroker
 from monitor.errors import ConfigError
 from monitor.fleet.collect.subscription import open_subscription
-from tests.support import ROOT
 from tests.support.clock import wait_until
 from tests.support.fleet import (
     PREFIX,
@@ -26,7 +24,14 @@ from tests.support.fleet import (
     received,
     refused,
 )
-from tests.support.nats_server import NatsServer, needs_nats, running_nats
+from tests.support.nats_server import (
+    PUBLIC_KEY,
+    SEED,
+    NatsServer,
+    documented_server,
+    needs_nats,
+    running_nats,
+)
 from tests.support.postgres import Postgres, needs_postgres
 
 pytestmark = [
@@ -35,9 +40,6 @@ pytestmark = [
     needs_nats,
     pytest.mark.timeout(300),
 ]
-
-SEED = nkeys.encode_seed(b"7" * 32, nkeys.PREFIX_BYTE_USER)
-PUBLIC_KEY = nkeys.from_seed(SEED).public_key.decode()
 
 
 @pytest.fixture
@@ -52,11 +54,13 @@ async def create_stream(client: nats.NATS) -> None:
     await client.jetstream().add_stream(StreamConfig(PREFIX, subjects=subjects))
 
 
-def publish(broker: NatsServer, *scripts: Script, leave_out: int = 0) -> None:
+def publish(
+    broker: NatsServer, *scripts: Script, leave_out: int = 0, **login: Any
+) -> None:
     """Publish all records of monitors, and wait until the stream has stored them."""
 
     async def run() -> None:
-        client = await nats.connect(broker.url, connect_timeout=5)
+        client = await nats.connect(broker.url, connect_timeout=5, **login)
         jetstream = client.jetstream()
         for script in scripts:
             subject = f"{PREFIX}.{script.monitor}.records"
@@ -148,49 +152,17 @@ def test_the_server_is_killed_and_started(
     assert caplog.messages[-1].endswith("again")
 
 
-def test_nkeys_and_permissions_of_the_documentation_keep_monitors_apart(
+def test_the_permissions_of_the_documentation_let_a_collector_collect(
     server: Postgres, tmp_path: Path
 ) -> None:
-    page = (ROOT / "docs" / "fleet.md").read_text()
-    (example,) = re.findall(r"```nats\n(.*?)```", page, re.DOTALL)
-    authorization = example[example.index("authorization") :]
-    authorization = authorization.replace("$2a$11$…", "secret")
-    authorization = re.sub(r"U[A-Z2-7]{50,}", PUBLIC_KEY, authorization)
     (place := tmp_path / "password").write_text("secret\n")
-    script, other = Script(), Script("garden")
+    script = Script()
     script.add_many(8)
-    other.add_many(8)
-
-    async def publish_as_yard() -> None:
-        denied: list[str] = []
-
-        async def note(error: Exception) -> None:
-            denied.append(str(error))
-
-        client = await nats.connect(
-            broker.url,
-            user="yard",
-            password="secret",
-            inbox_prefix=b"_INBOX.yard",
-            error_cb=note,
-        )
-        jetstream = client.jetstream()
-        for payload in script.messages.values():
-            await jetstream.publish(f"{PREFIX}.yard.records", payload)
-        await client.publish(f"{PREFIX}.garden.records", other.messages[1])
-        async with asyncio.timeout(10):
-            while not any("garden" in each for each in denied):
-                await asyncio.sleep(0.05)
-        await client.close()
-
-    with (
-        running_nats(tmp_path, authorization) as broker,
-        collecting(server, broker.url, username="collector", password=f"file:{place}"),
-    ):
-        asyncio.run(publish_as_yard())
+    login = {"username": "collector", "password": f"file:{place}"}
+    as_yard = {"user": "yard", "password": "secret", "inbox_prefix": b"_INBOX.yard"}
+    with documented_server(tmp_path) as broker, collecting(server, broker.url, **login):
+        publish(broker, script, **as_yard)
         wait_until(lambda: received(server) == "{[1,9)}")
-        time.sleep(1)
-    assert all_stored(server, "garden") == []
 
 
 @pytest.mark.parametrize("is_there", [False, True])

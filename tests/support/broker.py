@@ -1,5 +1,6 @@
 """A real MQTT broker, mosquitto of Debian, that can be stopped and started."""
 
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support import ROOT
 from tests.support.clock import DEADLINE_SECONDS, wait_until
 from tests.support.endpoint import unused_port
 
@@ -81,6 +83,25 @@ def running_broker(folder: Path, *lines: str) -> Iterator[Broker]:
         yield broker
     finally:
         broker.stop()
+
+
+@contextmanager
+def documented_broker(folder: Path) -> Iterator[Broker]:
+    """A broker with the files of docs/fleet.md; the password of yard is `of yard`."""
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    (settings,) = re.findall(r"^```conf\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (rules,) = re.findall(r"^```acl\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    passwords, acl = folder / "fleet.passwords", folder / "fleet.acl"
+    acl.write_text(rules)
+    passwords.touch()
+    for user in ("collector", "yard", "street"):
+        subprocess.run(
+            ["mosquitto_passwd", "-b", str(passwords), user, f"of {user}"], check=True
+        )
+    settings = settings.replace("/etc/mosquitto", str(folder))
+    place = f"persistence_location {folder}/"
+    with running_broker(folder, *settings.splitlines(), place) as broker:
+        yield broker
 
 
 @dataclass

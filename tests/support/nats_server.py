@@ -1,5 +1,6 @@
 """A real NATS server with JetStream, that can be killed and started."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -7,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nkeys
 import pytest
 
+from tests.support import ROOT
 from tests.support.clock import wait_until
 from tests.support.endpoint import unused_port
 
@@ -17,6 +20,9 @@ PROGRAM = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
 needs_nats = pytest.mark.skipif(
     PROGRAM is None, reason="needs nats-server: apt install nats-server"
 )
+
+SEED = nkeys.encode_seed(b"7" * 32, nkeys.PREFIX_BYTE_USER)
+PUBLIC_KEY = nkeys.from_seed(SEED).public_key.decode()
 
 
 class NatsServer:
@@ -69,3 +75,15 @@ def running_nats(folder: Path, configuration: str = "") -> Iterator[NatsServer]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def documented_server(folder: Path) -> Iterator[NatsServer]:
+    """A server with the users of docs/fleet.md; all passwords are `secret`."""
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    (text,) = re.findall(r"^```nats\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    text = re.sub(r"jetstream .*\n", "", text)
+    text = text.replace('password: "$2a$11$…"', 'password: "secret"')
+    text = re.sub(r'nkey: "U[A-Z0-9]+"', f'nkey: "{PUBLIC_KEY}"', text)
+    with running_nats(folder, text) as server:
+        yield server

@@ -322,10 +322,10 @@ class Publisher(Sink):
             except RecordError as error:
                 logger.debug("a request of a collector is invalid: %s", error)
                 continue
-            before = position.before or {}
+            previous = position.previous or {}
             last = self._acknowledged
             if epoch != position.epoch:
-                last = before["last"] if epoch == before.get("epoch") else 0
+                last = previous["last"] if epoch == previous.get("epoch") else 0
             left = MOST_SEQUENCES
             for begin, wanted in ranges:
                 end = min(wanted, last, begin + left - 1)

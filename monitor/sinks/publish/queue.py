@@ -58,8 +58,8 @@ class Position:
     """How far publishing has come, in one epoch."""
 
     epoch: str
-    previous: str | None
-    """Epoch before this one, as JSON with its last sequence."""
+    previous: Record | None
+    """The `epoch` before this one and its `last` sequence; None: unknown."""
 
     acknowledged: int
     """The broker has all up to this sequence, as far as the database knows."""
@@ -68,19 +68,6 @@ class Position:
     """All up to this sequence survive a power cut."""
 
     newest: int
-
-    @property
-    def before(self) -> Record | None:
-        """The epoch before this one and its last sequence; None: unknown."""
-        try:
-            known = json.loads(self.previous or "null")
-            return (
-                None
-                if known is None
-                else {"epoch": known["epoch"], "last": int(known["last"])}
-            )
-        except INVALID:
-            return None
 
 
 class Queue:
@@ -206,7 +193,18 @@ def _position(connection: sqlite3.Connection) -> Position | None:
     row = connection.execute(
         f"SELECT epoch, previous, acknowledged, durable, {_NEWEST} FROM publishing"  # noqa: S608
     ).fetchone()
-    return None if row is None else Position(*row)
+    if row is None:
+        return None
+    epoch, previous, *numbers = row
+    return Position(epoch, _previous(previous), *numbers)
+
+
+def _previous(text: str | None) -> Record | None:
+    try:
+        known = json.loads(text or "{}")
+        return {"epoch": known["epoch"], "last": int(known["last"])}
+    except INVALID:
+        return None
 
 
 def _entry(connection: sqlite3.Connection, row: sqlite3.Row) -> QueuedRecord:
@@ -253,7 +251,7 @@ def _session(connection: sqlite3.Connection, row: sqlite3.Row) -> Record | None:
         "started": _time(found["started_ms"]),
         "version": about["version"],
         "site": about["site"],
-        "previous": None if position is None else position.before,
+        "previous": None if position is None else position.previous,
     }
 
 

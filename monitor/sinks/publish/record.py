@@ -5,8 +5,8 @@ One message is one record, a JSON object in UTF-8:
     {"form": 1, "monitor": "yard", "epoch": "3f9c...", "sequence": 17, "type": "event",
      "sent": "2026-11-30T21:00:00.123Z", "record": {...}}
 
-Sequence numbers begin at 1 with every epoch, which is a new database, and have no
-holes.  The same sequence may come twice; so may an event under two epochs, when a
+Sequence numbers are consecutive from 1 in every epoch, which is a new database.  The
+same sequence may come twice; so may an event under two epochs, when a
 database was set aside: its id tells.
 """
 

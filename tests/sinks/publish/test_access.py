@@ -1,7 +1,5 @@
 """The access rules of docs/fleet.md keep the monitors of an MQTT broker apart."""
 
-import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +8,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from tests.support import ROOT
-from tests.support.broker import Broker, needs_mosquitto, running_broker
+from tests.support.broker import documented_broker, needs_mosquitto
 from tests.support.clock import wait_until
 from tests.support.publishing import (
     collecting,
@@ -22,27 +19,6 @@ from tests.support.publishing import (
 from tests.support.timed import event
 
 pytestmark = needs_mosquitto
-
-USERS = ("collector", "yard", "street")
-
-
-@contextmanager
-def documented_broker(folder: Path) -> Iterator[Broker]:
-    """A broker with the files of the documentation, and a user for each name."""
-    page = (ROOT / "docs" / "fleet.md").read_text()
-    (settings,) = re.findall(r"^```conf\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    (rules,) = re.findall(r"^```acl\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    passwords, acl = folder / "fleet.passwords", folder / "fleet.acl"
-    acl.write_text(rules)
-    passwords.touch()
-    for user in USERS:
-        subprocess.run(
-            ["mosquitto_passwd", "-b", str(passwords), user, f"of {user}"], check=True
-        )
-    settings = settings.replace("/etc/mosquitto", str(folder))
-    place = f"persistence_location {folder}/"
-    with running_broker(folder, *settings.splitlines(), place) as broker:
-        yield broker
 
 
 def transport(port: int, monitor: str, user: str) -> Any:

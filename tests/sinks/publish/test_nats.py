@@ -1,15 +1,12 @@
 """Records over a real NATS server: stored before they count as sent, and kept apart."""
 
 import asyncio
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nats
-import nkeys
 import pytest
 import trustme
 from nats.js.api import StreamConfig
@@ -17,9 +14,14 @@ from nats.js.api import StreamConfig
 from monitor.config.publish import PublishSettings
 from monitor.sinks.publish.nats import NatsTransport
 from monitor.sinks.publish.record import encode_wanted
-from tests.support import ROOT
 from tests.support.clock import wait_until
-from tests.support.nats_server import NatsServer, needs_nats, running_nats
+from tests.support.nats_server import (
+    SEED,
+    NatsServer,
+    documented_server,
+    needs_nats,
+    running_nats,
+)
 from tests.support.publishing import (
     PREFIX,
     SHORT,
@@ -32,9 +34,6 @@ from tests.support.store import open_database, rows
 from tests.support.timed import event
 
 pytestmark = [needs_nats, pytest.mark.fleet]
-
-SEED = b"SUAMLK2ZNL35WSMW37E7UD4VZ7ELPKW7DHC3BWBSD2GCZ7IUQQXZIORRBU"
-"""Of a user; nobody else has it."""
 
 
 def transport(
@@ -152,20 +151,6 @@ def test_a_publisher_waits_for_the_store(path: Path, server: NatsServer) -> None
         assert publisher.document["pending"] is None
 
 
-@contextmanager
-def documented_server(folder: Path) -> Iterator[NatsServer]:
-    """A server with the users of the documentation."""
-    page = (ROOT / "docs" / "fleet.md").read_text()
-    (text,) = re.findall(r"^```nats\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    text = re.sub(r"jetstream .*\n", "", text)
-    text = text.replace('password: "$2a$11$…"', 'password: "secret"')
-    key = nkeys.from_seed(SEED).public_key.decode()
-    text = re.sub(r'nkey: "U[A-Z0-9]+"', f'nkey: "{key}"', text)
-    with running_nats(folder, text) as server:
-        create_stream(server.url, user="collector", password="secret")
-        yield server
-
-
 def test_a_monitor_publishes_under_its_own_name_alone(
     tmp_path: Path, path: Path
 ) -> None:
@@ -175,6 +160,7 @@ def test_a_monitor_publishes_under_its_own_name_alone(
     store.write([event()])
     store.close()
     with documented_server(tmp_path) as server:
+        create_stream(server.url, user="collector", password="secret")
         own = transport(server.url, "yard", secrets, **login)
         with publishing(path, own) as publisher:
             wait_until(lambda: publisher.document["pending"] == 0)

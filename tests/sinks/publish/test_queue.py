@@ -30,7 +30,7 @@ def test_nonsense_in_the_database_is_published_as_deleted(path: Path) -> None:
     with closing(Queue(path)) as queue:
         position = queue.position("", 0)
         assert position is not None
-        assert position.before is None
+        assert position.previous is None
         entries = queue.entries(position.epoch, 1, position.newest)
     types = ["deleted", "event", "event", "deleted", "deleted", "deleted"]
     assert [it.type for it in entries] == types
