@@ -40,7 +40,7 @@ def fleet(siren: NDArray[np.float32]) -> Iterator[Site]:
         server = stack.enter_context(running_postgres())
         folder = stack.enter_context(site("")).folder
         broker = stack.enter_context(running_broker(folder))
-        url = f"mqtt://127.0.0.1:{broker.port}"
+        url = broker.url
         stack.enter_context(collector_process(server, url, folder / "collector"))
         monitors, microphones = [], []
         for name, place in MONITORS.items():

@@ -43,10 +43,6 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield broker
 
 
-def url_of(broker: Broker) -> str:
-    return f"mqtt://127.0.0.1:{broker.port}"
-
-
 def missing(server: Postgres) -> list[tuple[int, int, bool, bool]]:
     with server.connect() as connection:
         rows = connection.execute(
@@ -62,7 +58,7 @@ def test_what_is_missing_is_noticed_asked_for_and_filled(
     script = Script()
     script.add_many(40)
     with (
-        collecting(server, url_of(broker)),
+        collecting(server, broker.url),
         mqtt_monitors(broker.port, script) as monitors,
     ):
         monitors.publish_all(1, *range(11, 21), 33)
@@ -84,7 +80,7 @@ def test_a_lost_tail_is_noticed_by_the_digest_after_it(
     script.add_many(5)
     script.add("digest", last=9)  # of a monitor whose next three went nowhere
     with (
-        collecting(server, url_of(broker)),
+        collecting(server, broker.url),
         mqtt_monitors(broker.port, script) as monitors,
     ):
         monitors.publish_all()
@@ -101,7 +97,7 @@ def test_what_a_monitor_never_sends_is_given_up_once_and_taken_later(
     script.add_many(30)
     with (
         caplog.at_level(logging.WARNING),
-        collecting(server, url_of(broker), ask_after=0.2, most_asked=3),
+        collecting(server, broker.url, ask_after=0.2, most_asked=3),
         mqtt_monitors(broker.port, script) as monitors,
     ):
         monitors.answers = False
@@ -139,7 +135,7 @@ def test_of_two_collectors_one_is_killed_in_a_batch(
     scripts = [Script(f"m{number}") for number in range(10)]
     for script in scripts:
         script.add_many(400)
-    url = url_of(broker)
+    url = broker.url
     with (
         mqtt_monitors(broker.port, *scripts) as monitors,
         collector_process(server, url, tmp_path / "a"),
@@ -175,7 +171,7 @@ def test_the_database_is_killed_and_started_while_records_come(
     script.add_many(2000)
     with (
         caplog.at_level(logging.INFO),
-        collecting(server, url_of(broker)),
+        collecting(server, broker.url),
         mqtt_monitors(broker.port, script) as monitors,
     ):
         monitors.publish_all()
@@ -200,7 +196,7 @@ def test_the_broker_is_killed_and_started(
     script.add_many(300)
     with (
         caplog.at_level(logging.INFO),
-        collecting(server, url_of(broker)),
+        collecting(server, broker.url),
         mqtt_monitors(broker.port, script) as monitors,
     ):
         monitors.publish_all()
@@ -228,7 +224,7 @@ def test_a_table_that_is_lost_is_said_and_waited_for(
     script.add("event")
     with (
         caplog.at_level(logging.INFO),
-        collecting(server, url_of(broker)),
+        collecting(server, broker.url),
         mqtt_monitors(broker.port, script) as monitors,
     ):
         with server.connect() as connection:
@@ -247,7 +243,7 @@ def test_a_collector_waits_for_a_broker_that_is_not_there_yet(
 ) -> None:
     broker = Broker(tmp_path)
     log = tmp_path / "home" / "log"
-    with collector_process(server, url_of(broker), tmp_path / "home", waits=False):
+    with collector_process(server, broker.url, tmp_path / "home", waits=False):
         wait_until(lambda: log.exists() and "trying again" in log.read_text())
         broker.start()
         try:
@@ -264,7 +260,7 @@ def test_a_topic_that_names_no_monitor_is_refused(
     script = Script()
     script.add("event")
     with (
-        collecting(server, url_of(broker)),
+        collecting(server, broker.url),
         mqtt_monitors(broker.port, script) as monitors,
     ):
         monitors.publish("YARD<b>", script.messages[1])
@@ -289,7 +285,7 @@ def test_the_rules_of_the_documentation_let_a_collector_collect_and_ask(
     login = {"username": "collector", "password": f"file:{secret}"}
     with (
         documented_broker(tmp_path) as broker,
-        collecting(server, url_of(broker), **login),
+        collecting(server, broker.url, **login),
         mqtt_monitors(
             broker.port, script, username="yard", password="of yard"
         ) as monitors,

@@ -143,7 +143,7 @@ def test_the_server_is_killed_and_started(
     with caplog.at_level(logging.INFO), collecting(server, broker.url):
         publish(broker, script)
         wait_until(lambda: received(server) == "{[1,31)}")
-        broker.kill()
+        broker.stop()
         time.sleep(2)
         broker.start()
         publish(broker, other)

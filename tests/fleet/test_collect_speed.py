@@ -142,7 +142,7 @@ def test_latency_at_a_thousand_records_a_second(
     options = ("max_inflight_messages 0", "max_queued_messages 0")
     with (
         running_broker(tmp_path, *options) as broker,
-        collecting(server, f"mqtt://127.0.0.1:{broker.port}"),
+        collecting(server, broker.url),
         mqtt_monitors(broker.port, *scripts) as monitors,
     ):
         begun = time.monotonic()

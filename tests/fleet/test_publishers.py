@@ -38,22 +38,24 @@ def test_every_record_is_in_the_database_whatever_is_killed(
         broker: Any
         if kind == "mqtt":
             broker = stack.enter_context(running_broker(tmp_path))
-            url, kill, make = f"mqtt://127.0.0.1:{broker.port}", broker.stop, None
+            make = None
         else:
             broker = stack.enter_context(running_nats(tmp_path))
-            url, kill, make = broker.url, broker.kill, nats_transport
+            make = nats_transport
         paths = {name: tmp_path / name / "monitor.db" for name in MONITORS}
         stores = {name: published_store(path) for name, path in paths.items()}
         for name, path in paths.items():
             connection = (
-                mqtt_transport(broker.port, name) if make is None else make(url, name)
+                mqtt_transport(broker.port, name)
+                if make is None
+                else make(broker.url, name)
             )
             publisher = publishing(
                 path, connection, name, digest_seconds=1.0, pauses=pauses
             )
             stack.enter_context(publisher)
         for turn in range(4):
-            with collecting(server, url):
+            with collecting(server, broker.url):
                 for name in MONITORS:
                     for number in range(25 * turn, 25 * turn + 25):
                         stores[name].write([onset(number=number)])
@@ -63,12 +65,12 @@ def test_every_record_is_in_the_database_whatever_is_killed(
                     stores[name].write(score_frames(110, first=10_000 * turn))
                 if turn in (1, 2):
                     wait_until(lambda: len(all_stored(server, "roof")) > 20)
-                    kill()
+                    broker.stop()
                     broker.start()
             # The collector has ended, and records go on.
         for store in stores.values():
             store.close()
-        with collecting(server, url):
+        with collecting(server, broker.url):
             for name, path in paths.items():
                 wait_until(
                     lambda name=name: (

@@ -23,7 +23,7 @@ def test_a_killed_monitor_has_published_or_publishes_everything_once_it_runs_aga
     with running_broker(tmp_path) as broker, collecting(broker.port) as collector:
         config = tmp_path / "config.yaml"
         config.write_text(
-            f"publish: {{url: 'mqtt://127.0.0.1:{broker.port}', monitor: yard, "
+            f"publish: {{url: '{broker.url}', monitor: yard, "
             "site: north, digest_seconds: 1}\n"
         )
         options = "--config", str(config), "--input", siren_command
@@ -45,7 +45,7 @@ def test_a_killed_monitor_has_published_or_publishes_everything_once_it_runs_aga
             assert monitor.stop()[0] == 0
         last = monitor.query("SELECT max(sequence) FROM outgoing")
         wait_until(lambda: [(max(collector.sequences),)] == last)
-    assert f"publishing to mqtt://127.0.0.1:{broker.port}/" in answer.stdout
+    assert f"publishing to {broker.url}/" in answer.stdout
     assert is_whole(collector.sequences)
     (epoch,) = collector.epochs
     messages = collector.by_sequence(epoch).values()

@@ -1,9 +1,9 @@
 """A real MQTT broker, mosquitto of Debian, that can be stopped and started."""
 
+import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support import ROOT
 from tests.support.clock import DEADLINE_SECONDS, wait_until
-from tests.support.endpoint import unused_port
+from tests.support.local_server import LocalServer
 
 PROGRAM = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 
@@ -27,52 +27,25 @@ needs_mosquitto = pytest.mark.skipif(
 )
 
 
-class Broker:
+class Broker(LocalServer):
     """Mosquitto on loopback, with its files in a folder of the test."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
         """Add `lines` to its configuration."""
-        self.port = unused_port()
-        self.folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, PROGRAM, "mosquitto")
         if not any("allow_anonymous" in line for line in lines):
             lines = ("allow_anonymous true", *lines)
-        self._file = folder / "mosquitto.conf"
         self._file.write_text(
             "\n".join((f"listener {self.port} 127.0.0.1", "user root", *lines, ""))
         )
 
-    def start(self) -> None:
-        assert PROGRAM is not None
-        with (self.folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [PROGRAM, "-c", str(self._file)], stdout=log, stderr=log
-            )
-        wait_until(self._answers)
-
     @property
-    def process_id(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def stop(self) -> None:
-        if self._process is not None:
-            # A broker that has just started may miss SIGTERM.
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
 
     def freeze(self) -> None:
         """Let it accept connections and say nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def _answers(self) -> bool:
-        assert self._process is not None
-        log = (self.folder / "mosquitto.log").read_text()
-        assert self._process.poll() is None, f"mosquitto ended:\n{log}"
-        with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", self.port)) == 0
+        os.kill(self.process_id, signal.SIGSTOP)
 
 
 @contextmanager

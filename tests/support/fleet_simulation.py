@@ -246,10 +246,7 @@ class Simulation:
 
     def _kill_broker(self, draw: random.Random) -> None:
         self.faults.append("broker")
-        if isinstance(self.broker, Broker):
-            self.broker.stop()  # it kills
-        else:
-            self.broker.kill()
+        self.broker.stop()
         time.sleep(draw.uniform(0.2, 4))
         self.broker.start()
 
@@ -350,10 +347,9 @@ def simulated(fleet: Fleet, folder: Path) -> Iterator[Simulation]:
         broker: Broker | NatsServer
         if fleet.kind == "mqtt":
             broker = Broker(folder, *MOSQUITTO, f"persistence_location {folder}/")
-            stack.callback(broker.stop)
         else:
             broker = NatsServer(folder)
-            stack.callback(broker.kill)
+        stack.callback(broker.stop)
         broker.start()
         relays = stack.enter_context(relays_to(broker.port, fleet.relayed))
         by_name = dict(zip(fleet.names[: fleet.relayed], relays, strict=True))

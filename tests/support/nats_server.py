@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +10,7 @@ import nkeys
 import pytest
 
 from tests.support import ROOT
-from tests.support.clock import wait_until
-from tests.support.endpoint import unused_port
+from tests.support.local_server import LocalServer
 
 PROGRAM = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
 
@@ -25,46 +22,20 @@ SEED = nkeys.encode_seed(b"7" * 32, nkeys.PREFIX_BYTE_USER)
 PUBLIC_KEY = nkeys.from_seed(SEED).public_key.decode()
 
 
-class NatsServer:
+class NatsServer(LocalServer):
     """A server on loopback, with its files in a folder of the test."""
 
     def __init__(self, folder: Path, configuration: str = "") -> None:
         """Add `configuration`, for example users, to that of JetStream."""
-        self.port = unused_port()
-        self._folder = folder
-        self._file = folder / "nats.conf"
+        super().__init__(folder, PROGRAM, "nats")
         self._file.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
             f"jetstream: {{store_dir: {folder / 'jetstream'}}}\n{configuration}\n"
         )
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        assert PROGRAM is not None
-        with (self._folder / "nats.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [PROGRAM, "-c", str(self._file)], stdout=log, stderr=log
-            )
-        wait_until(self._answers)
-
-    @property
-    def process_id(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _answers(self) -> bool:
-        with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 @contextmanager
@@ -74,7 +45,7 @@ def running_nats(folder: Path, configuration: str = "") -> Iterator[NatsServer]:
         server.start()
         yield server
     finally:
-        server.kill()
+        server.stop()
 
 
 @contextmanager

