@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -104,10 +104,20 @@ OUTPUT = pa.field("output", _NAME)
 
 @contextmanager
 def parquet_file(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Replace a file by tables, as `replaced`; the same tables give the same bytes."""
+    with (
+        replaced(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
+        yield writer
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
     """Write a file beside, and rename it to `path` once the block has ended well.
 
-    The same tables give the same bytes.  The name beside is `.NAME.part`: one writer
-    at a time.
+    After a power failure it is the old or the new one.  The name beside is
+    `.NAME.part`: one writer at a time.
 
     Raises:
         OSError: The folder is not there, or the disk is full.
@@ -115,8 +125,7 @@ def parquet_file(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     beside = path.with_name(f".{path.name}.part")
     try:
         with beside.open("wb") as file:
-            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                yield writer
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -211,11 +211,9 @@ class BundleFolder:
         """
         write_private(self.path / BUNDLE_STATE, state.model_dump_json(indent=1) + "\n")
         previous = None if state.trial is None else state.trial.previous
-        used = (state.running, previous)
+        used = {str(it.version) for it in (state.running, previous) if it is not None}
         for file in self.path.glob("[0-9]*.*"):
-            if file.suffix in (".json", ".safetensors") and file.stem not in {
-                str(it.version) for it in used if it is not None
-            }:
+            if file.suffix in (".json", ".safetensors") and file.stem not in used:
                 file.unlink(missing_ok=True)
 
     def install(self, path: Path, bundle: Bundle) -> None:

@@ -16,6 +16,7 @@ from typing import IO, Literal, Self
 
 from monitor.errors import SoundMonitorError
 from monitor.fleet.archive.tables import KINDS
+from monitor.fleet.parquet import replaced
 from monitor.text import path_text, printable
 
 PATTERN = "manifest*.jsonl"
@@ -147,10 +148,9 @@ class Manifest:
         """Write one line for each recording, in the order of their names."""
         if self._log is not None:
             self._log.close()
-            beside = self._path.with_name(f".{self._path.name}.part")
-            lines = (_line(self._own[name]) for name in sorted(self._own))
-            beside.write_text("".join(lines), encoding="utf-8")
-            beside.replace(self._path)
+            with replaced(self._path) as file:
+                for name in sorted(self._own):
+                    file.write(_line(self._own[name]).encode())
         self._presence.close()
         self._lock.close()
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from monitor.fleet.parquet import (
     event_row,
     level_column,
     parquet_file,
+    replaced,
     score_column,
     table_of,
     table_of_columns,
@@ -157,13 +157,8 @@ class Exporter:
 
     def _write_state(self, state: _State) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / STATE
-        beside = path.with_suffix(".part")
-        with beside.open("w") as file:
-            file.write(state.model_dump_json())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with replaced(self.folder / STATE) as file:
+            file.write(state.model_dump_json().encode())
 
     def _write_changed(
         self,

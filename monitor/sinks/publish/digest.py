@@ -48,5 +48,5 @@ def digest_of(tracker: StatusTracker, clock: datetime, site: str | None) -> Docu
 
 def _plausible(moment: str | None) -> str | None:
     """Return a time but for one by a clock that was not set yet."""
-    is_believed = moment and is_plausible(datetime.fromisoformat(moment))
-    return moment if is_believed else None
+    is_set = moment and is_plausible(datetime.fromisoformat(moment))
+    return moment if is_set else None

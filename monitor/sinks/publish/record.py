@@ -339,7 +339,7 @@ def _parse(payload: bytes) -> Any:
             # Escapes may stand for letters that no database takes.
             text = json.dumps(document, ensure_ascii=False)
             text.encode()
-            if "\\u0000" in text:
+            if "\\u0000" in text.replace("\\\\", ""):
                 raise ValueError("it contains NUL")
     except (ValueError, RecursionError) as error:
         raise RecordError("not-json", f"it is no JSON: {error!s:.80}") from None

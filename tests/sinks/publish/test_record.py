@@ -63,6 +63,11 @@ def test_what_is_encoded_is_decoded_with_its_unknown_keys() -> None:
     assert message.contents.start == datetime(2026, 11, 30, 20, 59, tzinfo=UTC)
 
 
+def test_a_text_that_looks_like_an_escape_is_taken() -> None:
+    message = decode_message(_event(label=r"\u0000"), "yard", NOW)
+    assert message.record["label"] == r"\u0000"
+
+
 def test_newer_forms_and_unknown_types_are_taken_unread() -> None:
     newer = decode_message(_message(form=2, record={"a": 1}), "yard", NOW)
     assert newer.is_newer
