@@ -1,6 +1,5 @@
 """Requests for missing numbers: few ranges, of which each is worth its bytes."""
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -19,7 +18,7 @@ from tests.support.fleet import Script, now
 from tests.support.postgres import Postgres, needs_postgres
 
 
-def test_near_holes_become_one_range() -> None:
+def test_near_ranges_become_one() -> None:
     wanted = Wanted("yard", "0f0f0f0f")
     assert all(wanted.add(number, number) for number in range(1, 1000, 2))
     assert wanted.add(2000, 2010)
@@ -34,7 +33,7 @@ def test_a_request_has_no_more_than_a_monitor_sends_at_once() -> None:
     assert wanted.ranges == [(100, 99 + MOST_SEQUENCES)]
 
 
-def test_a_hole_that_is_too_far_waits_for_the_next_request() -> None:
+def test_a_range_that_is_too_far_waits_for_the_next_request() -> None:
     wanted = Wanted("yard", "0f0f0f0f")
     for number in range(MOST_RANGES):
         assert wanted.add(1000 * number + 1, 1000 * number + 5)
@@ -59,7 +58,7 @@ def scattered(monitor: str, epoch: int, ranges: int) -> list[Arrival]:
 
 @pytest.mark.fleet
 @needs_postgres
-def test_the_holes_of_one_monitor_delay_no_other(
+def test_what_one_monitor_lacks_delays_no_other(
     server: Postgres, database: FleetDatabase
 ) -> None:
     yard = Script("yard")
@@ -67,18 +66,16 @@ def test_the_holes_of_one_monitor_delay_no_other(
     yard_arrivals = [yard.arrival(number) for number in (1, 2, 9)]
     database.write(yard_arrivals)
 
-    def look() -> tuple[float, list[Wanted]]:
-        began = time.perf_counter()
-        found = look_for_missing(
+    def look() -> list[Wanted]:
+        return look_for_missing(
             database.connection(), timedelta(0), ("attic", "yard"), 6
         )
-        return time.perf_counter() - began, found
 
-    alone, _ = look()
+    look()
     for epoch in range(MOST_EPOCHS + 10):
         database.write(scattered("attic", epoch, 500))
     look()  # the ranges are new
-    later, again = look()
+    again = look()
     status = read_status(server.url)
     found = {it["monitor"]: it for it in status["monitors"]}
     assert found["attic"]["missing"] == MOST_EPOCHS * 500 * 19
@@ -86,7 +83,6 @@ def test_the_holes_of_one_monitor_delay_no_other(
     with server.connect() as connection:
         count = "SELECT count(*), max(asked) FROM missing"
         assert connection.execute(count).fetchone() == (MOST_EPOCHS + 1, 1)
-    assert later < 20 * alone + 0.5
     assert len(again) == 1  # one request a monitor, and that of the yard waits
 
 
