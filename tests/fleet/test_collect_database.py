@@ -76,6 +76,17 @@ def test_a_run_whose_clock_was_not_set_has_its_session(
     assert rows(server, "SELECT model, version FROM monitors") == [("urban", "1.0")]
 
 
+def test_a_run_that_comes_late_does_not_undo_what_a_digest_says(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    script = Script()
+    script.add("session", site="north", version="1.0")
+    script.add("digest", site="south", version="1.1")
+    database.write([script.arrival(2)])
+    database.write([script.arrival(1)])
+    assert rows(server, "SELECT site, version FROM monitors") == [("south", "1.1")]
+
+
 def test_records_that_come_again_in_any_order_are_there_once(
     server: Postgres, database: FleetDatabase
 ) -> None:

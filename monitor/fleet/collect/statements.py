@@ -136,6 +136,7 @@ FROM (
     ORDER BY monitor, epoch_id DESC, sequence DESC
 ) AS s
 WHERE monitors.monitor = s.monitor
+    AND (s.epoch_id, s.sequence) > (digest_epoch_id, digest_sequence)
 """
 
 _PREVIOUS = """
