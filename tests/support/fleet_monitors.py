@@ -25,10 +25,10 @@ from monitor.config.outputs import StoreSettings
 from monitor.config.publish import PublishSettings
 from monitor.errors import StoreBusyError
 from monitor.records import Event, Gap, Health, HealthState, Onset, ScoreFrame, Timed
-from monitor.sinks.publish import nats, publisher
+from monitor.sinks.publish import nats
 from monitor.sinks.publish.mqtt import MqttTransport
 from monitor.sinks.publish.nats import NatsTransport
-from monitor.sinks.publish.publisher import Publisher
+from monitor.sinks.publish.publisher import Pauses, Publisher
 from monitor.sinks.status_client import Document
 from monitor.sinks.status_snapshot import DaemonFacts, SnapshotSettings, StatusTracker
 from monitor.sinks.store.records import Session, insert, source_key, to_ms
@@ -145,6 +145,7 @@ class ScriptedMonitor:
             self._clock,
             lambda _state, _detail: None,
             "city",
+            Pauses(wanted=ANSWER_SECONDS),
         )
 
     def write_minute(self) -> None:
@@ -258,7 +259,6 @@ def main(plan: Plan) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Twenty times a second for each would be all that this process does.
     nats.SLICE_SECONDS = 0.5
-    publisher.WANTED_SECONDS = ANSWER_SECONDS
     scores = minutes_of_scores(1)
     monitors = [ScriptedMonitor(plan, name, scores) for name in plan.urls]
     begin, step, is_writing = time.monotonic(), 0, True

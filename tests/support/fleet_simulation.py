@@ -140,7 +140,7 @@ class Simulation:
             arguments = (
                 *("tests.support.impatient_collector", str(self.fleet.ask_after)),
                 *("--database", self.server.url),
-                *("--broker", f"{self.fleet.kind}://127.0.0.1:{self.broker.port}"),
+                *("--broker", self.broker.url),
             )
             program = Program(arguments, self.folder / f"collector-{number}.log")
             program.start()

@@ -12,11 +12,11 @@ import pytest
 
 from monitor.config.audio import HealthSettings
 from monitor.runtime.health import HealthReports, HealthWatch
-from monitor.sinks.publish import publisher as publisher_module
 from monitor.sinks.store.writer import LAST_RETRY_SECONDS
 from tests.support.broker import needs_mosquitto, running_broker
 from tests.support.clock import FakeClock
 from tests.support.publishing import (
+    SHORT,
     collecting,
     is_whole,
     mqtt_transport,
@@ -169,16 +169,17 @@ def test_levels_that_cannot_be_written_are_a_trouble_without_any_event(
 
 @needs_mosquitto
 def test_what_the_reserve_takes_is_published_and_the_rest_when_there_is_space(
-    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(publisher_module, "LAST_RETRY_SECONDS", 0.2)
+    pauses = replace(SHORT, last_retry=0.2)
     clock = FakeClock()
     path = disk / "monitor.db"
     with running_broker(tmp_path) as broker, collecting(broker.port) as collector:
         store = published_store(path, clock)
         store.report(statistics())
         ballast = fill(disk)
-        with publishing(path, mqtt_transport(broker.port), digest_seconds=1.0):
+        transport = mqtt_transport(broker.port)
+        with publishing(path, transport, digest_seconds=1.0, pauses=pauses):
             for number in range(2000):
                 store.write([event(number=number)])
                 clock.advance(0.5)
