@@ -31,7 +31,7 @@ TABLES = load()
 @pytest.mark.parametrize("page", TABLES.PAGES, ids=lambda page: page.name)
 def test_the_figures_of_a_page_are_those_of_the_model_file(page: object) -> None:
     """If they are not, run `python docs/label_tables.py`."""
-    text = page.read_text()  # type: ignore[attr-defined]
+    text = page.read_text()
     assert "<!-- summary: begin -->\nThe catalogue has" in text
     assert TABLES.with_blocks(text, TABLES.blocks()) == text
 
@@ -55,7 +55,7 @@ def test_the_table_has_every_label_of_the_catalogue() -> None:
 def test_a_page_names_the_members_of_a_group_that_its_figures_are_not_of(
     page: object,
 ) -> None:
-    text = page.read_text()  # type: ignore[attr-defined]
+    text = page.read_text()
     assert (
         "| `alarm` | `clock_alarm` | `smoke_alarm`, `fire_alarm`, `car_alarm` |" in text
     )

@@ -110,8 +110,7 @@ class Distributed:
         own = {name: value.cpu() for name, value in module.state_dict().items()}
         module.load_state_dict(self.broadcast(own))
         if next(module.parameters()).is_cuda:
-            convert = nn.SyncBatchNorm.convert_sync_batchnorm
-            module = convert(module)  # type: ignore[no-untyped-call]
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         return DistributedDataParallel(module, find_unused_parameters=has_unused)
 
 

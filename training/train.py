@@ -99,7 +99,7 @@ def train(
                 loss = torch.stack(list(terms.values())).sum()
             with timed("backward"):
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             with timed("optimiser"):
                 clip_norm = settings.optimiser.clip_norm
                 nn.utils.clip_grad_norm_(student.parameters(), clip_norm)

@@ -87,13 +87,13 @@ def compose(picture: Picture) -> "Figure":
     detected = [label for label in rows if label in {e.label for e in picture.events}]
     heights = [3.4, 0.5 + 0.24 * len(rows), 0.25 + 0.3 * max(1, len(detected)), 1.2]
     size = (INCHES_WIDE, sum(heights) + 1.4)
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+    figure.set_layout_engine("constrained", w_pad=0.1)
     grid = figure.add_gridspec(4, 2, height_ratios=heights, width_ratios=[70, 1])
     log_mel = figure.add_subplot(grid[0, 0])
     scores, events, level = (
         figure.add_subplot(grid[row, 0], sharex=log_mel) for row in (1, 2, 3)
     )
-    figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr,call-arg]
     title = textwrap.fill(printable(picture.title), TITLE_LETTERS)
     figure.suptitle(title, parse_math=False, fontsize=13)
     drawn = _draw_log_mel(log_mel, picture), _draw_scores(scores, picture, rows)

@@ -71,7 +71,7 @@ def test_every_sample_is_in_a_block_or_in_a_gap_of_its_reason(
             assert states == [p.detail for p in items if isinstance(p, SourceState)]
             states.clear()
         else:
-            timeline.lose(count, step)  # type: ignore[arg-type]
+            timeline.lose(count, step)
             fate += [step] * count
 
 

@@ -186,7 +186,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
             page.goto(of.url + path)
             return page
 
-        open_page.faults = watched  # type: ignore[attr-defined]
+        open_page.faults = watched
         yield open_page
     assert [fault for each in watched for fault in each.found] == []
 

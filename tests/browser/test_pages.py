@@ -79,7 +79,7 @@ def test_the_first_view_is_small_and_from_this_server_alone(
         sizes: list[int] = []
 
         def count(request: object, sizes: list[int] = sizes) -> None:
-            found = request.sizes()  # type: ignore[attr-defined]
+            found = request.sizes()
             sizes.append(found["responseBodySize"] + found["responseHeadersSize"])
 
         page.context.clear_cookies()

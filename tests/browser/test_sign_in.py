@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from monitor.config.config import Config
@@ -33,7 +33,7 @@ def sign_in(page: Page, password: str) -> None:
 
 def forget_faults(visit: Visit) -> None:
     """Forget what the browser says about refused requests."""
-    watched: list[Faults] = visit.faults  # type: ignore[attr-defined]
+    watched: list[Faults] = visit.faults
     for faults in watched:
         faults.found.clear()
 

@@ -291,7 +291,7 @@ def report(**changes: object) -> Report:
         "resembling": (),
         "week": WeekReport(168.0, 2, ()),
     }
-    return Report(**(facts | changes))  # type: ignore[arg-type]
+    return Report(**(facts | changes))
 
 
 @pytest.mark.parametrize(

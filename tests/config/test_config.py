@@ -82,7 +82,7 @@ def test_only_names_programs_and_addresses_have_no_default() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
-        Config().ring_seconds = 10.0  # type: ignore[misc]
+        Config().ring_seconds = 10.0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.support.commands import run
 from tests.support.daemon import RunningMonitor
 from tests.support.endpoint import Endpoint, running_endpoint
 from tests.support.household import RATE, baby_cry, glass, in_room, smoke_alarm
-from tests.support.pulse import PulseServer, pulse  # noqa: F401 - a fixture
+from tests.support.pulse import PulseServer
 
 CHOSEN = ("smoke_alarm", "glass", "baby_cry")
 SOUNDS = {"smoke_alarm": smoke_alarm, "glass": glass, "baby_cry": baby_cry}
@@ -101,7 +101,7 @@ def test_labels_that_are_scored_but_not_chosen_raise_no_event(
 @pytest.mark.timeout(120)
 def test_a_microphone_hears_the_chosen_labels(
     tmp_path: Path,
-    pulse: PulseServer,  # noqa: F811
+    pulse: PulseServer,
 ) -> None:
     with running_endpoint() as endpoint:
         config = configured(tmp_path, endpoint.url)

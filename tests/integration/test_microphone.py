@@ -17,7 +17,7 @@ from monitor.runtime.offline import analyze_file
 from monitor.sinks.status_client import client_paths, query_status
 from tests.support.city_sounds import RATE, sounds
 from tests.support.daemon import RunningMonitor
-from tests.support.pulse import PulseServer, pulse  # noqa: F401 - a fixture
+from tests.support.pulse import PulseServer
 
 pytestmark = pytest.mark.soundcard
 
@@ -63,7 +63,7 @@ def wait_for_window(monitor: RunningMonitor) -> None:
 @pytest.mark.timeout(180)
 def test_sounds_are_reported_within_a_second_and_a_half_of_when_they_can_be(
     tmp_path,
-    pulse: PulseServer,  # noqa: F811
+    pulse: PulseServer,
 ):
     """From the beginning of playing to the line on the console and in the event log."""
     played = sounds()
@@ -99,7 +99,7 @@ def _listening(monitor: RunningMonitor) -> int:
 @pytest.mark.timeout(180)
 def test_a_killed_capture_child_is_replaced(
     tmp_path,
-    pulse: PulseServer,  # noqa: F811
+    pulse: PulseServer,
 ):
     with RunningMonitor(tmp_path, "--input", "mic:default") as monitor:
         monitor.wait_for_line("listening")
@@ -114,7 +114,7 @@ def test_a_killed_capture_child_is_replaced(
 @pytest.mark.timeout(180)
 def test_sounds_are_detected_again_when_pulseaudio_is_back(
     tmp_path,
-    pulse: PulseServer,  # noqa: F811
+    pulse: PulseServer,
 ):
     label, samples = next(iter(sounds().items()))
     with RunningMonitor(tmp_path, "--input", "mic:default") as monitor:

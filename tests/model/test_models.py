@@ -119,7 +119,7 @@ class Certain:
 
 def test_scores_of_one_have_finite_odds() -> None:
     member = ScoringModel(
-        Certain(),  # type: ignore[arg-type] # has what a scoring model uses
+        Certain(),  # has what a scoring model uses
         ScoredLabels(("either",), ((0, 1),)),
     )
     scores = member.classify(windows_of(SMALL_SPEC, 1), places(1)).scores

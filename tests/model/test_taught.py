@@ -123,7 +123,7 @@ def written(path: Path, **changes: object) -> Path:
     card = CARD.model_dump(mode="json", exclude_none=True)
     for key, value in changes.items():
         if key in tensors:
-            tensors[key] = value  # type: ignore[assignment]
+            tensors[key] = value
         else:
             card[key] = value
     path.write_bytes(save(tensors, {KEY: json.dumps(card)}))

@@ -31,7 +31,7 @@ from tests.support.reloading import Running, started
 from tests.support.store import rows
 from tests.support.timed import event
 
-IDS = [event(number=number).record.id for number in range(1, 4)]  # type: ignore[union-attr]
+IDS = [event(number=number).record.id for number in range(1, 4)]
 NEVER = {"url": "http://127.0.0.1:9/"}
 
 

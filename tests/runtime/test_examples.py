@@ -131,4 +131,4 @@ def test_a_model_without_columns_is_rejected() -> None:
             return Classification(scores, scores[..., None])
 
     with pytest.raises(UsageError, match="'old' gives no embedding"):
-        Embedder(WithoutColumns())  # type: ignore[arg-type]
+        Embedder(WithoutColumns())

@@ -81,25 +81,25 @@ def again(path: Path, onset_threshold: float = 0.7, **time_range: object) -> Com
             reader,
             lambda *_: rules(onset_threshold),
             GATE,
-            since,  # type: ignore[arg-type]
-            until,  # type: ignore[arg-type]
+            since,
+            until,
         )
 
 
 def gap_at(item: Timed) -> Timed:
-    start = item.record.start + 10  # type: ignore[union-attr]
+    start = item.record.start + 10
     return timed(Gap("street", start, start + 200_000, "stalled"))
 
 
 def overload(items: Sequence[Timed]) -> list[Timed]:
     """Leave out two windows of three, and report it as the worker does."""
-    start, stop = items[0].record.stop, items[-1].record.stop  # type: ignore[union-attr]
+    start, stop = items[0].record.stop, items[-1].record.stop
     return [*items[::3], timed(Gap("street", start, stop, "overload", stop - start))]
 
 
 def losses(items: Sequence[Timed], lost: int | None) -> Timed:
     """Losses over which the windows went on: one, or several that are joined."""
-    start, stop = items[0].record.stop, items[-1].record.stop  # type: ignore[union-attr]
+    start, stop = items[0].record.stop, items[-1].record.stop
     stop = start + BRIDGED if lost is None else stop
     return timed(Gap("street", start, stop, "stalled", lost))
 
@@ -119,12 +119,12 @@ def test_the_same_rules_give_the_same_events(tmp_path: Path, trouble: str) -> No
     assert len(found.stays) > 20
     assert (found.comes, found.goes) == ([], [])
     with open_to_read(path) as reader:
-        stored = {each.record.id: each.record for each in reader.events()}  # type: ignore[union-attr]
+        stored = {each.record.id: each.record for each in reader.events()}
     for each in found.stays:
         record = each.record
-        before = stored[record.id]  # type: ignore[union-attr]
-        assert (record.start, record.stop) == (before.start, before.stop)  # type: ignore[union-attr]
-        assert record.end_reason == before.end_reason  # type: ignore[union-attr]
+        before = stored[record.id]
+        assert (record.start, record.stop) == (before.start, before.stop)
+        assert record.end_reason == before.end_reason
 
 
 def quiet_street(count: int = 3000) -> list[Timed]:
@@ -192,7 +192,7 @@ def test_frames_that_are_skipped_change_nothing(tmp_path: Path, name: str) -> No
         )
     events = {each.id: each for each in expected if isinstance(each, Event)}
     assert len(events) > 10
-    assert {each.record.id for each in found} == events.keys()  # type: ignore[union-attr]
+    assert {each.record.id for each in found} == events.keys()
     for each in found:
         record = each.record
         assert isinstance(record, Event)
@@ -234,7 +234,7 @@ def test_an_event_whose_scores_are_not_stored_yet_does_not_go(tmp_path: Path) ->
         each
         for each in listen(path, street(), stored=540)
         if isinstance(each.record, Event) and each.start_utc
-        if each.start_utc > street()[540].start_utc  # type: ignore[operator]
+        if each.start_utc > street()[540].start_utc
     ]
     assert late, "no event began after the last stored score"
     found = again(path)
@@ -247,8 +247,8 @@ def test_two_runs_of_the_monitor_are_detected_apart(tmp_path: Path) -> None:
     later = [
         replace(
             item,
-            start_utc=item.start_utc + timedelta(hours=1),  # type: ignore[operator]
-            end_utc=item.end_utc + timedelta(hours=1),  # type: ignore[operator]
+            start_utc=item.start_utc + timedelta(hours=1),
+            end_utc=item.end_utc + timedelta(hours=1),
         )
         for item in street(200, seed=2)
     ]

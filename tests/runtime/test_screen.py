@@ -40,7 +40,7 @@ def detected(*inputs: str) -> DetectedEvents:
     )
     built = DetectedEvents(FakeClock())
     shown = SimpleNamespace(config=Config(sources=sources), database=Path("monitor.db"))
-    built.shown = shown  # type: ignore[assignment]
+    built.shown = shown
     return built
 
 

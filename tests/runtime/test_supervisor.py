@@ -236,8 +236,7 @@ def test_the_end_is_reported(bench):
 def statistics(latency: float, **states: str) -> Statistics:
     return Statistics(
         tuple(
-            SourceStatistics(name, state, 0, 0, 0, 0)  # type: ignore[arg-type]
-            for name, state in states.items()
+            SourceStatistics(name, state, 0, 0, 0, 0) for name, state in states.items()
         ),
         latency,
         latency,

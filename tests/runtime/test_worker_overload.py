@@ -62,7 +62,7 @@ class Street:
             SPEC,
         )
         pipeline = Pipeline(
-            self.classifier,  # type: ignore[arg-type] # has what a pipeline uses
+            self.classifier,  # has what a pipeline uses
             rules,
             hop_frames=16,
             level_gate_dbfs=-70.0,

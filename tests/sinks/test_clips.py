@@ -278,7 +278,7 @@ def test_the_clip_of_an_event_that_was_locked_stays(tmp_path: Path) -> None:
     first, second = ends(5, 1, number=1), ends(8, 1, number=2)
     store = make_store(tmp_path / "monitor.db")
     store.write([first])
-    ids = [first.record.id]  # type: ignore[union-attr]
+    ids = [first.record.id]
     store.change(lambda it: write_lock(it, ids, locked=True, now=OPENED))
     clips = ClipSource(tmp_path, max_count=1)
     clips.sound(14)
@@ -319,7 +319,7 @@ def test_locked_clips_beyond_the_limit_are_said_and_new_ones_still_stored(
     first, second = ends(5, 1, number=1), ends(8, 1, number=2)
     store = make_store(tmp_path / "monitor.db")
     store.write([first])
-    ids = [first.record.id]  # type: ignore[union-attr]
+    ids = [first.record.id]
     clips = ClipSource(tmp_path, max_total_mib=0.1)
     clips.sound(14)
     store.change(lambda it: write_lock(it, ids, locked=True, now=OPENED))

@@ -183,7 +183,7 @@ def test_many_requests_are_served_from_one_snapshot(client: MetricsClient) -> No
         taken.append(1)
         return take()
 
-    client.monitor.tracker.snapshot = counted  # type: ignore[method-assign, assignment]
+    client.monitor.tracker.snapshot = counted
     for _ in range(10):
         client.get("/metrics")
         client.get("/healthz")

@@ -18,7 +18,7 @@ def test_levels_are_mean_energies_of_a_second() -> None:
     assert line is not None
     assert line["level_dbfs"] == pytest.approx(10 * np.log10(0.021 / 3), abs=0.05)
     assert levels.push(*_hop(9.0, -50.0)) is None  # after a gap
-    assert levels.push(*_hop(10.0, -50.0))["level_dbfs"] == -50.0  # type: ignore[index]
+    assert levels.push(*_hop(10.0, -50.0))["level_dbfs"] == -50.0
     for second in range(1000):
         levels.push(*_hop(11.0 + second, -40.0))
     assert len(levels.document()["sources"][0]["levels"]) == 600
@@ -28,7 +28,7 @@ def test_the_newest_events_are_kept_with_their_bounds() -> None:
     recent = Recent()
     for number in range(40):
         ended = event("street", number=number, start_seconds=10.0 * number)
-        recent.add_event(ended, ended.record)  # type: ignore[arg-type]
+        recent.add_event(ended, ended.record)
     (street,) = recent.document()["sources"]
     assert len(street["events"]) == 30
     assert street["events"][-1] == {

@@ -28,7 +28,7 @@ def monitor(tmp_path: Path) -> FakeMonitor:
 
 def with_source(made: Statistics, **changes: object) -> Statistics:
     (source,) = made.sources
-    changed: SourceStatistics = replace(source, **changes)  # type: ignore[arg-type]
+    changed: SourceStatistics = replace(source, **changes)
     return replace(made, sources=(changed,))
 
 

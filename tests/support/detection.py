@@ -22,7 +22,7 @@ def rule(**changes: float) -> LabelRule:
         "margin": 0.0,
         "shortest_sound": 1,
     }
-    return LabelRule(**{**settings, **changes})  # type: ignore[arg-type]
+    return LabelRule(**{**settings, **changes})
 
 
 def detector(*rules: LabelRule, session: str = "session") -> Detector:

@@ -33,5 +33,5 @@ if __name__ == "__main__":
             hang()
         step(worker)
 
-    Worker.step = hanging  # type: ignore[method-assign]
+    Worker.step = hanging
     main()

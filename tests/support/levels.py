@@ -42,7 +42,7 @@ def level_frame(
 def minutes(start: datetime, count: int, laeq_db: float, **more: object) -> list[Timed]:
     """Frames of a minute each, from a time on."""
     return [
-        level_frame(start + timedelta(minutes=n + 1), laeq_db, **more)  # type: ignore[arg-type]
+        level_frame(start + timedelta(minutes=n + 1), laeq_db, **more)
         for n in range(count)
     ]
 

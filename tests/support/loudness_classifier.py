@@ -62,7 +62,7 @@ def loudness_pipeline(hop_frames: int = 16, **settings: float) -> Pipeline:
     classifier = LoudnessClassifier()
     rules = resolve_rules(classifier.labels, detection, classifier.thresholds, SPEC)
     return Pipeline(
-        classifier,  # type: ignore[arg-type] # it has the members that a pipeline uses
+        classifier,  # it has the members that a pipeline uses
         rules,
         hop_frames=hop_frames,
         level_gate_dbfs=-70.0,

@@ -102,7 +102,7 @@ class Podman:
         source = {"input": text} if stdin is None else {"stdin": stdin}
         return subprocess.run(
             [*self._podman, *arguments],
-            **source,  # type: ignore[call-overload]
+            **source,
             env={
                 **os.environ,
                 "CONTAINERS_CONF": str(self._settings),

@@ -90,7 +90,7 @@ class RuleDriver:
             label,
             begun.start_seconds,
             self.seconds - begun.start_seconds,
-            int(str(getattr(begun.record, "id")).split("-")[-1]),  # noqa: B009
+            int(begun.record.id.split("-")[-1]),
         )
         assert isinstance(timed.record, Event)
         self.hop(replace(timed, record=replace(timed.record, **facts)))

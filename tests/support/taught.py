@@ -46,7 +46,7 @@ class SpectrumClassifier:
 
 
 def spectrum_embedder() -> Embedder:
-    return Embedder(SpectrumClassifier())  # type: ignore[arg-type]
+    return Embedder(SpectrumClassifier())
 
 
 def negatives_for(

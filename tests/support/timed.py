@@ -165,7 +165,7 @@ def statistics(
     latency: tuple[float, float] = (0.121, 0.183),
     real_time_factor: float = 0.021,
     idle_seconds: float = 0.0,
-    listened: Listened = Listened(),  # noqa: B008
+    listened: Listened | None = None,
 ) -> Statistics:
     return Statistics(
         sources=tuple(
@@ -176,7 +176,7 @@ def statistics(
                 samples(lost_seconds),
                 gaps,
                 0,
-                listened=listened,
+                listened=listened or Listened(),
                 idle_seconds=idle_seconds,
             )
             for source in sources

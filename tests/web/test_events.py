@@ -65,7 +65,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("wrong", None, 2),
             ("label", "car_horn", 3),
         ):
-            write_verdict(connection, [identifier(number)], verdict, label, now=OPENED)  # type: ignore[arg-type]
+            write_verdict(connection, [identifier(number)], verdict, label, now=OPENED)
         write_lock(connection, [identifier(1)], locked=True, now=OPENED)
     return path
 

@@ -128,7 +128,7 @@ async def feed_of_monitor(
 
 def timers() -> list[asyncio.TimerHandle]:
     """What the event loop will wake up for."""
-    waiting = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    waiting = asyncio.get_running_loop()._scheduled
     return [each for each in waiting if not each.cancelled()]
 
 
@@ -276,7 +276,7 @@ def test_the_connection_outlives_its_last_viewer_a_little_and_nothing_outlives_i
                 await Browser(stream).read_until(lambda lines: HELLO in lines)
                 await asyncio.sleep(seconds)
                 assert not monitor.followers[0].is_closing()
-                await stream.aclose()  # type: ignore[attr-defined]
+                await stream.aclose()
             async with asyncio.timeout(SECONDS):
                 while not monitor.followers[0].is_closing():
                     monitor.send({"type": "levels"})

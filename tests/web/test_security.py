@@ -141,7 +141,7 @@ def test_what_cannot_be_read_is_answered_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = build_app(make_context(tmp_path))
-    app.guard.sessions = None  # type: ignore[assignment]
+    app.guard.sessions = None
     answers = [WebClient(app).get("/system") for _ in range(3)]
     assert {each.status_code for each in answers} == {500}
     assert answers[0].headers["x-frame-options"] == "DENY"

@@ -53,7 +53,7 @@ def fill(folder: Path, second: Verdict = "wrong") -> None:
         event(f"event-{number}", first, 10)
         for number, first in enumerate((20, 60, SOUNDS["high"][0]))
     ]
-    store.write([timed(frame.record, BEGAN) for frame in frames])  # type: ignore[arg-type]
+    store.write([timed(frame.record, BEGAN) for frame in frames])
     store.write([timed(each, BEGAN) for each in events])
     store.close()
     database = open_database(folder / "monitor.db")
@@ -368,7 +368,7 @@ class Leaver:
             "scheme": "http",
             "http_version": "1.1",
         }
-        await build_app(context)(scope, receive, send)  # type: ignore[arg-type]
+        await build_app(context)(scope, receive, send)
 
 
 def test_a_replay_ends_when_its_viewer_leaves(programs: Programs) -> None:

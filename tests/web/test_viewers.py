@@ -162,7 +162,7 @@ def test_a_server_that_nobody_asks_sleeps_until_it_is_stopped(tmp_path: Path) ->
             while not server.started:
                 await asyncio.sleep(0)
             loop = asyncio.get_running_loop()
-            waiting = loop._scheduled  # type: ignore[attr-defined]
+            waiting = loop._scheduled
             assert all(each.when() - loop.time() > 1 for each in waiting)
 
     asyncio.run(run())

@@ -156,7 +156,7 @@ def fit_head(network: Network, source: CachedBatches, seed: int) -> None:
         wanted = targets[rows].lerp(trained(inputs * deviation + mean), _TRAINED_SHARE)
         error = functional.mse_loss(fitted(inputs), wanted)
         optimiser.zero_grad()
-        error.backward()  # type: ignore[no-untyped-call]
+        error.backward()
         optimiser.step()
         schedule.step()
     for layer in (fitted.linear, fitted.hidden):

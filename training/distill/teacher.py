@@ -200,10 +200,10 @@ def fit_readout(
         error = functional.binary_cross_entropy_with_logits(logits, targets)
         total: torch.Tensor = error * present.shape[1]
         total = total + ridge * (weight - origin).square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     scaled = weight.detach().numpy() / deviation
     return LinearReadout(scaled, bias.detach().numpy() - scaled @ mean)
 

@@ -119,7 +119,7 @@ def _fit(
         )
         loss = (error * weights).sum() / weights.sum() * present.shape[2]
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
         advance("fitting a head", step + 1, settings.steps)

@@ -69,7 +69,7 @@ def read_alerts(
     """Read the page of alerts before a key; without a state or rule those of all."""
     rows = select(
         connection,
-        f"SELECT * FROM {_OF_STATE[state]} "  # noqa: S608 - constants
+        f"SELECT * FROM {_OF_STATE[state]} "
         "AND (?1 IS NULL OR rule = ?1) AND (?2 IS NULL OR sequence < ?2) "
         "ORDER BY sequence DESC LIMIT ?3",
         (rule, before, limit + 1),

@@ -228,7 +228,7 @@ class Outbox:
                 )
             places = ", ".join("?" * len(values))
             connection.execute(
-                f"UPDATE alerts SET ({', '.join(values)}) = ({places}) "  # noqa: S608
+                f"UPDATE alerts SET ({', '.join(values)}) = ({places}) "
                 "WHERE sequence = ?",
                 (*values.values(), bad.sequence),
             )

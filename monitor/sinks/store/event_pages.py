@@ -165,7 +165,7 @@ def _few(filters: EventFilters, sources: list[object]) -> _Condition:
         where, values = f"{_WANTED} WHERE true", [ids]
         if filters.has_verdict:
             where += (
-                " AND EXISTS (SELECT 1 FROM reviews "  # noqa: S608 - a condition of ours
+                " AND EXISTS (SELECT 1 FROM reviews "
                 f"WHERE event_id = events.id AND {has_verdict})"
             )
             values += verdicts
@@ -200,7 +200,7 @@ def _keys(
     where = " AND ".join(condition for condition, _ in conditions)
     # Names and conditions are ours; values of users are bound.
     found = connection.execute(
-        f"SELECT events.at_ms, events.sequence FROM {where} "  # noqa: S608
+        f"SELECT events.at_ms, events.sequence FROM {where} "
         "ORDER BY events.at_ms DESC, events.sequence DESC LIMIT ?",
         [*(value for _, values in conditions for value in values), limit],
     )

@@ -25,7 +25,7 @@ LATE_MS = 10_000
 
 _ALWAYS = -(1 << 62)
 _EVENTS = "at_ms >= :since OR end_ms > :since OR end_reason IS NULL"
-_EVENT_IDS = f"SELECT id FROM events WHERE {_EVENTS}"  # noqa: S608 - constants
+_EVENT_IDS = f"SELECT id FROM events WHERE {_EVENTS}"
 _CONDITIONS = {
     # First the alerts: which of them go depends on the events.
     "alerts": f"created_ms >= :since OR event_id IN ({_EVENT_IDS})",
@@ -115,7 +115,7 @@ def forget(path: Path, since: datetime | None, now: datetime) -> Forgotten:
             counted = _count(connection, values)
             for table, condition in _CONDITIONS.items():
                 connection.execute(
-                    f"DELETE FROM {table} WHERE {condition}",  # noqa: S608 - constants
+                    f"DELETE FROM {table} WHERE {condition}",
                     values,
                 )
             # Its place is published as deleted, and not what was there, or when.
@@ -254,7 +254,7 @@ def _count(connection: sqlite3.Connection, values: dict[str, int]) -> Forgotten:
     for table, condition in _CONDITIONS.items():
         columns = _COUNTS.get(table, "count(*), min(at_ms)")
         number, first = connection.execute(
-            f"SELECT {columns} FROM {table} WHERE {condition}",  # noqa: S608 - constants
+            f"SELECT {columns} FROM {table} WHERE {condition}",
             values,
         ).fetchone()
         counts["score_frames" if table == "scores" else table] = int(number or 0)

@@ -114,5 +114,5 @@ def _epoch(connection: sqlite3.Connection) -> str | None:
 
 def _empty(connection: sqlite3.Connection) -> None:
     for table in ("publishing", "incomplete_scores", "outgoing"):
-        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+        connection.execute(f"DELETE FROM {table}")
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outgoing'")

@@ -345,7 +345,7 @@ class _Query:
         # Names and conditions are ours; values of users are bound.
         return select(
             connection,
-            f"SELECT * FROM {self._view} WHERE {conditions} "  # noqa: S608
+            f"SELECT * FROM {self._view} WHERE {conditions} "
             f"ORDER BY {', '.join(self._order)}",
             self._values,
         )

@@ -101,7 +101,7 @@ class Selection:
             "labels": json.dumps(list(self.labels)),
         }
         # Columns and clauses are ours; values of users are bound.
-        return reader.execute(f"SELECT {columns} FROM ({_EVENTS}) {more}", values)  # noqa: S608
+        return reader.execute(f"SELECT {columns} FROM ({_EVENTS}) {more}", values)
 
 
 def hours_of(day: date, zone: tzinfo | None = None) -> list[tuple[datetime, int]]:

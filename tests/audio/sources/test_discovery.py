@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-zeroconf = pytest.importorskip("zeroconf")
+from monitor.audio.sources.discovery import SERVICE, find_cameras
 
-from monitor.audio.sources.discovery import SERVICE, find_cameras  # noqa: E402
+zeroconf = pytest.importorskip("zeroconf")
 
 LOOPBACK = ["127.0.0.1"]
 

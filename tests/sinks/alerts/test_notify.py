@@ -90,7 +90,7 @@ def test_the_text_can_be_of_an_own_form(endpoint: Endpoint) -> None:
 def test_a_failure_is_tried_again_with_the_reason_of_apprise(
     endpoint: Endpoint, behaviour: object, why: str
 ) -> None:
-    endpoint.will(behaviour)  # type: ignore[arg-type]
+    endpoint.will(behaviour)
     outcome = hook(endpoint.port).deliver(alert())
     assert isinstance(outcome, Retry)
     assert why in outcome.reason

@@ -109,7 +109,7 @@ def test_records_are_shown_and_only_changed_lines_are_written(display: Display) 
     assert display.screen.is_alternate
     for words in ("0.93", "siren", "63.3", "sound-monitor", "▀"):
         assert words in display.screen.text
-    display.columns.read = lambda _: (0, np.zeros((0, 48), np.uint8))  # type: ignore[method-assign]
+    display.columns.read = lambda _: (0, np.zeros((0, 48), np.uint8))
     changed = display.turn()
     assert 0 < len(changed) < len(whole) / 10
     assert b"sound-monitor" in changed  # the clock
@@ -147,7 +147,7 @@ def test_a_terminal_that_is_not_read_gets_one_picture_and_the_newest_later(
 
 
 def test_a_worker_hands_over_and_does_not_draw(display: Display) -> None:
-    display.console._thread = _NoThread()  # type: ignore[assignment]
+    display.console._thread = _NoThread()
     for number in range(50_000):
         display.console.write([frame(stop_seconds=number)])
     display.console.report(statistics("street"))

@@ -230,7 +230,7 @@ class FakeConnection:
 
 def test_only_the_newest_state_follows_what_is_not_acknowledged(tmp_path: Path) -> None:
     sink, connection = states(1, tmp_path), FakeConnection()
-    sink._connection = connection  # type: ignore[assignment]
+    sink._connection = connection
 
     def published() -> list[str]:
         return [each.payload for each in connection.messages if each.topic == SIREN]

@@ -69,7 +69,7 @@ def test_reviews_are_applied_as_on_the_page_day(path: Path) -> None:
     store.close()
     with closing(Database(path).connect()) as connection, transaction(connection):
         for number, verdict, label in ((0, "wrong", None), (1, "label", "siren")):
-            write_verdict(connection, [identifier(number)], verdict, label, now=OPENED)  # type: ignore[arg-type]
+            write_verdict(connection, [identifier(number)], verdict, label, now=OPENED)
     with open_to_read(path) as reader:
         day = OPENED.date()
         for labels, expected in (

@@ -37,13 +37,13 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source=random_.choice(("street", "yard")),
             start_seconds=random_.randrange(20),
         )
-        record = replace(timed.record, peak_score=random_.random())  # type: ignore[arg-type]
+        record = replace(timed.record, peak_score=random_.random())
         store.write([replace(timed, record=record)])
     store.close()
     with closing(Database(path).connect()) as connection, transaction(connection):
         for verdict, rest in (("right", 1), ("wrong", 2)):
             ids = rows(path, "SELECT id FROM events WHERE sequence % 4 = ?", rest)
-            write_verdict(connection, ids, verdict, None, now=OPENED)  # type: ignore[arg-type]
+            write_verdict(connection, ids, verdict, None, now=OPENED)
         ids = rows(path, "SELECT id FROM events WHERE sequence % 4 = 3")
         write_lock(connection, ids, locked=True, now=OPENED)
     return path

@@ -106,7 +106,7 @@ def test_a_row_of_a_busy_hour_takes_a_kilobyte_at_most(path: Path) -> None:
                 third_octaves_db=octaves,
             )
 
-    store_levels(path, street())  # type: ignore[arg-type]
+    store_levels(path, street())
     (size,) = rows(path, "SELECT length(data) FROM level_hours")
     assert size < 950
 

@@ -36,7 +36,7 @@ def grow_old(store: object, clock: FakeClock, seconds: float) -> None:
     clock.advance(seconds)
     for _ in range(100):
         clock.advance(1.0)
-        store.report(statistics())  # type: ignore[attr-defined]
+        store.report(statistics())
 
 
 def counts(path: Path) -> dict[str, int]:

@@ -31,7 +31,7 @@ def sound(number: int, minute: float, seconds: float, **changes: object):
     whole = event(
         number=number, label="drilling", start_seconds=60 * minute, seconds=seconds
     )
-    return timed(replace(whole.record, **changes), NINE)  # type: ignore[type-var]
+    return timed(replace(whole.record, **changes), NINE)
 
 
 def store_run(

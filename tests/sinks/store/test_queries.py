@@ -26,7 +26,7 @@ def at(seconds: float) -> datetime:
 
 
 def ids(found: object) -> list[str]:
-    return [timed.record.id[-1] for timed in found]  # type: ignore[attr-defined]
+    return [timed.record.id[-1] for timed in found]
 
 
 def test_records_come_back_as_written(stored: Path) -> None:
@@ -70,7 +70,7 @@ def test_only_the_chosen_events_are_read(
     stored: Path, choice: dict[str, object], expected: str
 ) -> None:
     with open_to_read(stored) as reader:
-        found = sorted(ids(reader.events(**choice)))  # type: ignore[arg-type]
+        found = sorted(ids(reader.events(**choice)))
     assert "".join(found) == expected
 
 

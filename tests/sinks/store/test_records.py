@@ -90,7 +90,7 @@ def test_a_restart_ends_the_health_problems_of_a_killed_monitor(path: Path) -> N
     seen: list[Timed] = []
 
     class Noting(AlertOnEverything):
-        def step(self, batch, now):  # type: ignore[no-untyped-def]
+        def step(self, batch, now):
             seen.extend(batch)
             return super().step(batch, now)
 

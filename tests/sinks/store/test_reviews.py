@@ -30,7 +30,7 @@ from tests.support.timed import OPENED, event, statistics
 
 NOW = OPENED + timedelta(hours=1)
 DAY = 86_400
-IDS = [event(number=number).record.id for number in range(1, 6)]  # type: ignore[union-attr]
+IDS = [event(number=number).record.id for number in range(1, 6)]
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def lock(connection: sqlite3.Connection, ids: list[str], *, locked: bool) -> Non
 def reviews(path: Path) -> dict[str, Review | None]:
     with open_to_read(path) as reader:
         page = reader.events_page(EventFilters())
-    return {each.timed.record.id: each.review for each in page.events}  # type: ignore[union-attr]
+    return {each.timed.record.id: each.review for each in page.events}
 
 
 def test_a_verdict_is_read_with_its_event(

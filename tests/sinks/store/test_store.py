@@ -198,7 +198,7 @@ def test_rules_keep_their_state_over_a_restart(path: Path) -> None:
 
 def kill(store: object) -> None:
     """Leave the database as a killed process does: nothing more is written."""
-    store._writer.close()  # type: ignore[attr-defined]
+    store._writer.close()
 
 
 def test_open_events_of_a_killed_monitor_end_as_interrupted(

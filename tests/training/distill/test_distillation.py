@@ -91,7 +91,7 @@ def test_every_network_learned_from_the_teacher(model: Path, folder: Path) -> No
 def test_a_class_that_the_teacher_does_not_have_is_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = {**SETTINGS, "teacher": {**SETTINGS["teacher"], "classes": {"buzz": [4]}}}  # type: ignore[dict-item]
+    wrong = {**SETTINGS, "teacher": {**SETTINGS["teacher"], "classes": {"buzz": [4]}}}
     (folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
     words = ("--settings", str(folder / "wrong.yaml"), "--run", str(folder / "wrong"))
     assert train(folder, *words) == 2

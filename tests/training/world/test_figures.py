@@ -83,7 +83,7 @@ def in_places(
 
 
 def dog_in(scored: ScoredPlaces, entry: Entry = DOG) -> LabelInPlaces:
-    return LabelInPlaces("dog", entry, scored, Labels())  # type: ignore[arg-type]
+    return LabelInPlaces("dog", entry, scored, Labels())
 
 
 def moved(score: float, logits: float) -> float:

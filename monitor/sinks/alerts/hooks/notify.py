@@ -169,4 +169,4 @@ class Notify:
 
 def _attachment(path: Path) -> AttachFile:
     # Not as text, in which apprise looks for the parts of a URL.
-    return AttachFile(str(path))  # type: ignore[no-untyped-call]
+    return AttachFile(str(path))
