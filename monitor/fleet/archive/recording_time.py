@@ -135,18 +135,18 @@ def _candidates(
 
 def _by_pattern(stem: str, pattern: str, zone: tzinfo) -> datetime | None:
     try:
-        return _placed(datetime.strptime(stem, pattern), zone)  # noqa: DTZ007
+        return _in_zone(datetime.strptime(stem, pattern), zone)  # noqa: DTZ007
     except ValueError:
         return None
 
 
-def _placed(moment: datetime, zone: tzinfo) -> datetime:
+def _in_zone(moment: datetime, zone: tzinfo) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
 
 
 def _of_iso(text: str, zone: tzinfo) -> datetime | None:
     try:
-        return _placed(datetime.fromisoformat(text.strip()), zone)
+        return _in_zone(datetime.fromisoformat(text.strip()), zone)
     except ValueError:
         return None
 

@@ -86,7 +86,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
 
     def write(self, batch: Sequence[Timed], /) -> None:
         """Take records; their time of day is that of the recording."""
-        for timed in map(self.placed, batch):
+        for timed in map(self.dated, batch):
             record = timed.record
             if isinstance(record, ScoreFrame):
                 self._frames.append(timed)
@@ -122,7 +122,7 @@ class RecordingTables(Sink, AbstractContextManager["RecordingTables"]):
         else:
             self.windows_ms.append([begin, end])
 
-    def placed(self, timed: Timed) -> Timed:
+    def dated(self, timed: Timed) -> Timed:
         """Put a record at its time of day, if the begin of the recording is known."""
         if self._start is None:
             return timed

@@ -62,21 +62,26 @@ WHERE at < %(today)s AND (stored > %(since)s OR monitor = ANY(%(moved)s))
 ORDER BY day, site
 """
 
-_PLACED = "monitor, source, id, started AS start, ended AS end, start_sample, "
-_PLACED += "stop_sample, start_seconds, end_seconds"
+_INTERVAL = "monitor, source, id, started AS start, ended AS end, start_sample, "
+_INTERVAL += "stop_sample, start_seconds, end_seconds"
 _OF_DAY = """
 WHERE at >= %(first)s AND at < %(last)s AND monitor IN (
     SELECT monitor FROM monitors WHERE site IS NOT DISTINCT FROM %(site)s)
 """
-_EVENTS = (
-    f"SELECT 'event' AS type, {_PLACED}, label, peak_score, mean_score, level_dbfs, "  # noqa: S608 - constants
-    f"laeq_db, lafmax_db, level_offset_db, end_reason, top, model FROM events {_OF_DAY}"
-    "ORDER BY monitor, source, at, id",
-    f"SELECT 'gap' AS type, {_PLACED}, end_reason, left_out_seconds FROM gaps {_OF_DAY}"  # noqa: S608
-    "ORDER BY monitor, source, at, id",
-    f"SELECT 'health' AS type, {_PLACED}, kind, state, detail FROM health {_OF_DAY}"  # noqa: S608
-    "ORDER BY monitor, source, at, id, state",
-)
+_EVENTS = [
+    f"SELECT '{kind}' AS type, {_INTERVAL}, {columns} FROM {table} {_OF_DAY}"  # noqa: S608 - constants
+    "ORDER BY monitor, source, at, id, sequence"
+    for kind, table, columns in (
+        (
+            "event",
+            "events",
+            "label, peak_score, mean_score, level_dbfs, laeq_db, lafmax_db, "
+            "level_offset_db, end_reason, top, model",
+        ),
+        ("gap", "gaps", "end_reason, left_out_seconds"),
+        ("health", "health", "kind, state, detail"),
+    )
+]
 _SCORES = f"""
 SELECT scores.*, (
     SELECT labels FROM sessions
@@ -186,7 +191,9 @@ class Exporter:
     ) -> int:
         """Write the days of a site without the monitors that have left it."""
         written = 0
-        for folder in sorted((self.folder / "events").glob(f"{_place(site)}/day=*")):
+        for folder in sorted(
+            (self.folder / "events").glob(f"{_site_folder(site)}/day=*")
+        ):
             day = date.fromisoformat(folder.name.removeprefix("day="))
             # What the database has no more stays in the files.
             kinds = _kinds_of_day(connection, day, moved)
@@ -221,7 +228,7 @@ class Exporter:
                         scores.write_table(pa.concat_tables(it for _, it in tables))
 
     def _path(self, kind: str, site: str | None, day: date) -> Path:
-        folder = self.folder / kind / _place(site) / f"day={day}"
+        folder = self.folder / kind / _site_folder(site) / f"day={day}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / "fleet.parquet"
 
@@ -235,7 +242,7 @@ def _sites(
     return begun, dict(rows.fetchall())
 
 
-def _place(site: str | None) -> str:
+def _site_folder(site: str | None) -> str:
     name = _NO_SITE if site is None else quote(site, safe=" ")
     if len(name) > _LETTERS:
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]

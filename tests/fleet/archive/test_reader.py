@@ -38,7 +38,7 @@ class Both(Sink):
 
     def write(self, batch: list[Timed], /) -> None:  # type: ignore[override]
         self.tables.write(batch)
-        self.store.write(list(map(self.tables.placed, batch)))
+        self.store.write(list(map(self.tables.dated, batch)))
 
 
 @pytest.fixture(scope="module")
