@@ -14,6 +14,20 @@ from tests.support.postgres import Postgres, needs_postgres
 pytestmark = [pytest.mark.fleet, needs_postgres]
 
 
+def hours_ago(hours: float) -> str:
+    return f"{now() - timedelta(hours=hours):%FT%T}.000Z"
+
+
+def listened_by(server: Postgres, database: FleetDatabase, script: Script) -> float:
+    """The share of the last day of a monitor that is known for long."""
+    database.write(script.arrivals())
+    database.connection().execute(
+        "UPDATE monitors SET since = now() - interval '40 days'"
+    )
+    (monitor,) = read_status(server.url)["monitors"]
+    return float(monitor["listened_24h"])
+
+
 def test_a_monitor_is_deaf_when_it_says_so_or_says_nothing(
     server: Postgres, database: FleetDatabase
 ) -> None:
@@ -21,8 +35,7 @@ def test_a_monitor_is_deaf_when_it_says_so_or_says_nothing(
     for script in scripts:
         script.add("session", site="farm")
     scripts[0].add("digest", site="farm")
-    since = now() - timedelta(hours=2)
-    trouble = {"source": "street", "kind": "deaf", "since": f"{since:%FT%T}.000Z"}
+    trouble = {"source": "street", "kind": "deaf", "since": hours_ago(2)}
     scripts[1].add("digest", listening=False, health=[trouble], site="farm")
     scripts[2].add("digest")
     for script in scripts:
@@ -70,17 +83,12 @@ def test_what_a_monitor_missed_counts_against_the_fleet(
     script = Script()
     script.add("digest", uptime_seconds=200_000.0)
     script.started = now() - timedelta(hours=3)
-    gap = (now() - timedelta(hours=3), now() - timedelta(hours=2))
-    start, end = (f"{it:%FT%T}.000Z" for it in gap)
-    script.add("gap", start=start, end=end)
-    script.add("gap", start=start, end=end, left_out_seconds=864.0, id="another")
-    database.write(script.arrivals())
-    database.connection().execute(
-        "UPDATE monitors SET since = now() - interval '2 days'"
-    )
-    (monitor,) = read_status(server.url)["monitors"]
+    gap = {"start": hours_ago(3), "end": hours_ago(2)}
+    script.add("gap", **gap)
+    script.add("gap", **gap, left_out_seconds=864.0, id="another")
     lost = (3600 + 864) / 86_400
-    assert monitor["listened_24h"] == pytest.approx(1 - lost, abs=1e-3)
+    found = listened_by(server, database, script)
+    assert found == pytest.approx(1 - lost, abs=1e-3)
 
 
 @pytest.mark.parametrize("days", [3, 4, 30])
@@ -89,32 +97,20 @@ def test_a_gap_counts_however_long_ago_it_began(
 ) -> None:
     script = Script()
     script.add("digest", uptime_seconds=60 * 86_400.0)
-    gap = (now() - timedelta(days=days), now() - timedelta(hours=6))
-    start, end = (f"{it:%FT%T}.000Z" for it in gap)
-    script.add("gap", start=start, end=end)
-    database.write(script.arrivals())
-    database.connection().execute(
-        "UPDATE monitors SET since = now() - interval '40 days'"
-    )
-    (monitor,) = read_status(server.url)["monitors"]
-    assert monitor["listened_24h"] == pytest.approx(1 / 4, abs=1e-3)
+    script.add("gap", start=hours_ago(24 * days), end=hours_ago(6))
+    found = listened_by(server, database, script)
+    assert found == pytest.approx(1 / 4, abs=1e-3)
 
 
 def test_an_outage_that_goes_on_counts_once_beside_its_parts(
     server: Postgres, database: FleetDatabase
 ) -> None:
     script = Script()
-    began, since = (now() - timedelta(hours=each) for each in (6, 2))
-    start, end = f"{began:%FT%T}.000Z", f"{since:%FT%T}.000Z"
-    trouble = {"source": "street", "kind": "deaf", "since": start}
-    script.add("gap", start=start, end=end)
+    trouble = {"source": "street", "kind": "deaf", "since": hours_ago(6)}
+    script.add("gap", start=hours_ago(6), end=hours_ago(2))
     script.add("digest", uptime_seconds=200_000.0, listening=False, health=[trouble])
-    database.write(script.arrivals())
-    database.connection().execute(
-        "UPDATE monitors SET since = now() - interval '2 days'"
-    )
-    (monitor,) = read_status(server.url)["monitors"]
-    assert monitor["listened_24h"] == pytest.approx(18 / 24, abs=1e-3)
+    found = listened_by(server, database, script)
+    assert found == pytest.approx(18 / 24, abs=1e-3)
 
 
 def test_a_time_that_only_python_reads_harms_no_view(

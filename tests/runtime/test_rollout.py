@@ -2,9 +2,8 @@
 
 import gzip
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +12,6 @@ from monitor.runtime.bundle_file import MAGIC
 from monitor.runtime.rollout_state import BundleFolder, note_start
 from tests.support.bundles import OTHER_KEY, BundleServer, signed
 from tests.support.rollout import WATCH_SECONDS, Fleet, statistics
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path)
-    with fleet.server.serving() as fleet.url:
-        fleet.begin()
-        yield fleet
 
 
 def test_a_bundle_is_checked_loaded_watched_and_kept(fleet: Fleet) -> None:

@@ -1,21 +1,11 @@
 """What only a removed key has signed is left, and bundles are known by content."""
 
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from monitor.runtime.rollout_state import RolloutState
 from tests.support.bundles import OTHER_KEY, public
 from tests.support.rollout import WATCH_SECONDS, Fleet
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path)
-    with fleet.server.serving() as fleet.url:
-        fleet.begin()
-        yield fleet
 
 
 def test_numbers_that_a_removed_key_used_up_are_free_again(fleet: Fleet) -> None:
