@@ -171,7 +171,7 @@ def _collect(
 
     database = FleetDatabase(url, keep)
     try:
-        # A mistake in the address is said at once; later the database is waited for.
+        # A mistake in the address ends it; later the database is waited for.
         database.connection()
     except psycopg.Error as error:
         raise StoreError(f"the fleet's database: {first_line(error)}") from None

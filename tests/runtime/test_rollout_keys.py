@@ -1,6 +1,5 @@
 """What only a removed key has signed is left, and bundles are known by content."""
 
-
 import pytest
 
 from monitor.runtime.rollout_state import RolloutState

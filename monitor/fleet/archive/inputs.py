@@ -29,7 +29,7 @@ _UNREADABLE = frozenset({".aac", ".ac3", ".amr", ".m4a", ".wma", ".wv"} | _VIDEO
 """Formats of sound that libsndfile does not read."""
 
 _VERSIONS = ("ETag", "etag", "md5", "CRC", "mtime", "LastModified", "Last-Modified")
-"""Keys of what file systems say about a file, of which the first that is there tells
+"""Keys of what file systems say about a file, of which the first that is there shows
 whether its content has changed."""
 
 

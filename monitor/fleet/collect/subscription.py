@@ -19,7 +19,7 @@ class Subscription(Protocol):
     def receive(self, most: int, seconds: float) -> list[Arrival]:
         """Wait up to `seconds` for messages; return up to `most`.
 
-        While the broker is away, it returns none, and says so once.
+        While the broker is away, it returns none, and logs that once.
         """
 
     def acknowledge(self, arrivals: Sequence[Arrival]) -> None:

@@ -6,8 +6,8 @@ One message is one record, a JSON object in UTF-8:
      "sent": "2026-11-30T21:00:00.123Z", "record": {...}}
 
 Sequence numbers are consecutive from 1 in every epoch, which is a new database.  The
-same sequence may come twice; so may an event under two epochs, when a
-database was set aside: its id tells.
+same number may come twice; so may an event in two epochs, when a database was set
+aside: both have the same id.
 """
 
 import binascii

@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 """Version of the tables that these queries read."""
 
 CLOCK_SECONDS = 2.0
-"""A clock that is further away is said to be wrong."""
+"""A clock that is further off counts as wrong."""
 
 PAGE_EVENTS = 50
 LONGEST = timedelta(days=1)
