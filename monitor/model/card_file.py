@@ -77,7 +77,7 @@ def card_file_bytes(key: str, card: CardPart, tensors: Mapping[str, Any]) -> byt
 def write_card_file(
     path: Path, key: str, card: CardPart, tensors: Mapping[str, Any]
 ) -> None:
-    """Write a file beside `path` and rename it, so that it is always complete.
+    """Write a file, in a folder that is made if need be.
 
     Raises:
         ModelFileError: It cannot be written, or is too large to be read again.
@@ -90,9 +90,19 @@ def write_card_file(
             f"{path}: not saved: it would have {len(content)} bytes, and at most "
             f"{MAX_BYTES} are read"
         )
+    with contextlib.suppress(OSError):  # which the writing will say
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(path, content)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and rename it, so that it is always complete.
+
+    Raises:
+        ModelFileError: It cannot be written.
+    """
     beside = path.with_name(f".{token_hex(8)}.new")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with beside.open("xb") as file:
             file.write(content)
             file.flush()
@@ -101,8 +111,9 @@ def write_card_file(
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
         raise ModelFileError(
-            f"{printable(path_text(path))}: cannot be written ({error.strerror})"
+            f"{printable(path_text(path))}: cannot be written ({reason})"
         ) from error
 
 

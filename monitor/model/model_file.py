@@ -1,12 +1,10 @@
 """The model file: one safetensors file with everything that monitoring needs."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from monitor.model.card import (
     open_model_file,
     read_card,
 )
+from monitor.model.card_file import write_whole
 from monitor.model.engines import Engine, EngineError, WindowHistory, WindowPlace
 from monitor.model.golden import Golden, difference, golden_vector
 from monitor.spec import ModelSpec
@@ -119,7 +118,7 @@ def write_model(path: Path, model: Model) -> None:
             f"settings take {header} bytes, of at most {MAX_HEADER_BYTES}, and the "
             f"file {len(content)}, of at most {MAX_FILE_BYTES}"
         )
-    _write(path, content)
+    write_whole(path, content)
 
 
 def load_model(path: ModelPath) -> Model:
@@ -233,17 +232,3 @@ def _without_prefix(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
         for name, value in arrays.items()
         if name.startswith(prefix)
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{token_hex(4)}")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise ModelFileError(f"{path}: cannot be written ({reason})") from error

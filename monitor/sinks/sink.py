@@ -77,11 +77,6 @@ class BackgroundThread:
         if self._thread.ident is None:
             self._thread.start()
 
-    @property
-    def has_failed(self) -> bool:
-        """True if an exception has ended the thread."""
-        return self._failure is not None
-
     def finish(self, seconds: float) -> bool:
         """Set `stop`; return whether the thread ended within `seconds`.
 

@@ -76,14 +76,17 @@ def test_equal_rates_pass_through_untouched() -> None:
     assert resampler.finish().shape == (2, 0)
 
 
-def make(rate: int, channels: int = 1) -> tuple[Timeline, Conditioner]:
+def make(
+    rate: int, channels: int = 1, detail: str = "", *, has_room: bool = True
+) -> tuple[Timeline, Conditioner]:
     timeline = Timeline("street", MODEL_RATE, 30.0)
     conditioner = Conditioner(
         timeline,
         GapJoiner(timeline),
         sample_rate=rate,
         channels=channels,
-        make_room=lambda _count: True,
+        make_room=lambda _count: has_room,
+        detail=detail,
     )
     return timeline, conditioner
 
@@ -200,14 +203,7 @@ def test_the_position_follows_the_stream_whatever_was_lost(
 
 
 def test_samples_that_find_no_room_are_dropped_at_the_end() -> None:
-    timeline = Timeline("street", MODEL_RATE, 30.0)
-    conditioner = Conditioner(
-        timeline,
-        GapJoiner(timeline),
-        sample_rate=MODEL_RATE,
-        channels=1,
-        make_room=lambda _count: False,
-    )
+    timeline, conditioner = make(MODEL_RATE, has_room=False)
     conditioner.push(noise(1.0), now=0.0)
     assert timeline.take() == []
 
@@ -261,15 +257,7 @@ def test_two_equal_channels_are_said_once_and_only_of_a_live_stream() -> None:
         ("a microphone", ["a microphone, both the same: mono"]),
         ("", []),
     ):
-        timeline = Timeline("street", MODEL_RATE, 30.0)
-        conditioner = Conditioner(
-            timeline,
-            GapJoiner(timeline),
-            sample_rate=MODEL_RATE,
-            channels=2,
-            make_room=lambda _count: True,
-            detail=detail,
-        )
+        timeline, conditioner = make(MODEL_RATE, 2, detail)
         for _ in range(2):
             conditioner.push(np.repeat(noise(4.0), 2, axis=0), now=0.0)
             conditioner.push(noise(1.0, channels=2), now=0.0)
@@ -280,15 +268,7 @@ def test_two_equal_channels_are_said_once_and_only_of_a_live_stream() -> None:
 
 
 def test_silence_and_channels_that_differ_are_not_said_to_be_equal() -> None:
-    timeline = Timeline("street", MODEL_RATE, 30.0)
-    conditioner = Conditioner(
-        timeline,
-        GapJoiner(timeline),
-        sample_rate=MODEL_RATE,
-        channels=2,
-        make_room=lambda _count: True,
-        detail="a microphone",
-    )
+    timeline, conditioner = make(MODEL_RATE, 2, "a microphone")
     conditioner.push(np.zeros((2, 4 * MODEL_RATE), np.float32), now=0.0)
     conditioner.push(noise(4.0, channels=2), now=0.0)
     assert not any(isinstance(it, SourceState) for it in timeline.take())

@@ -11,7 +11,6 @@ from tests.support.health import as_16_bit
 from tests.support.signals import Samples, noise, silence, sine
 
 RATE = 8_000
-INTERVAL = RATE // 2
 
 
 def periods(samples: Samples, rate: int = RATE) -> list[int | None]:

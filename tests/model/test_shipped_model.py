@@ -9,19 +9,7 @@ from monitor.model.card import read_card
 from monitor.model.classifier import Classifier, span_samples
 from monitor.model.frontend import LogMel
 from monitor.model.model_file import Model, load_model
-
-URBAN = (
-    "air_conditioner",
-    "car_horn",
-    "children_playing",
-    "dog_bark",
-    "drilling",
-    "engine_idling",
-    "gun_shot",
-    "jackhammer",
-    "siren",
-    "street_music",
-)
+from tests.support.timed import LABELS
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +19,8 @@ def model() -> Model:
 
 def test_it_has_ten_labels_and_names_the_licence_of_its_recordings():
     _, card = read_card(None)
-    assert card.labels == URBAN
-    assert card.thresholds.keys() == card.temperatures.keys() == set(URBAN)
+    assert card.labels == LABELS
+    assert card.thresholds.keys() == card.temperatures.keys() == set(LABELS)
     assert "CC BY-NC" in card.licence
     assert card.report["accuracy"] > 0.5
 

@@ -7,7 +7,6 @@ in this process and in all that it starts.
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import wave
@@ -83,16 +82,6 @@ class PulseServer:
         self._players.clear()
         # A dead server's traces would keep the next one from starting.
         shutil.rmtree(self.folder / "run/pulse", ignore_errors=True)
-
-    def stop_answering(self) -> None:
-        """Freeze the server: it keeps its connections, and delivers nothing."""
-        assert self._server is not None
-        self._server.send_signal(signal.SIGSTOP)
-
-    def answer_again(self) -> None:
-        """Thaw the server."""
-        assert self._server is not None
-        self._server.send_signal(signal.SIGCONT)
 
     def play(self, path: Path) -> subprocess.Popen[bytes]:
         """Begin to play a recording into the microphone; it ends by itself."""

@@ -1,13 +1,10 @@
 """The MQTT topics of one monitor."""
 
-import re
 from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"
-
-_NEVER = re.compile("[+#\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
 MOST_LETTERS = 10_000
 """Limit of a topic, far from that of the protocol: 65,535 bytes."""

@@ -9,7 +9,6 @@ import sys
 import termios
 import threading
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
 import numpy as np
 import pytest
@@ -46,7 +45,6 @@ class Display:
         self.stream = io.TextIOWrapper(self.output, "utf-8", write_through=True)
         self.clock = FakeClock()
         self.columns = Columns()
-        self.counted_until: datetime | None = None
         self.terminal = Terminal(self.stream, self.output, self.slave)
         self.console = LiveConsole(
             self.terminal,
