@@ -7,6 +7,7 @@ import pytest
 
 from monitor.errors import StoreError
 from monitor.fleet.collect.database import Arrival, FleetDatabase
+from monitor.fleet.collect.missing import look_for_missing
 from monitor.fleet.collect.status import read_status, status_lines
 from tests.support.fleet import Script, now
 from tests.support.postgres import Postgres, needs_postgres
@@ -127,6 +128,33 @@ def test_a_time_that_only_python_reads_harms_no_view(
         database.write(script.arrivals())
     monitors = read_status(server.url)["monitors"]
     assert [it["refused"] for it in monitors] == [1, 1, 1]
+
+
+def test_numbers_of_any_size_harm_no_view(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    for number in range(3):
+        script = Script(epoch=f"{number:08x}")
+        script.add("digest", last=2**63 - 1)
+        for _ in range(2):
+            end = f"{now() + timedelta(hours=12):%FT%T}.000Z"
+            script.add("gap", end=end, left_out_seconds=1.7e308)
+        database.write(script.arrivals())
+    look_for_missing(database.connection(), timedelta(0), ["yard"], 6)
+    (monitor,) = read_status(server.url)["monitors"]
+    assert monitor["missing"] == 3 * (2**53 - 3)
+
+
+def test_the_digests_of_a_database_that_was_copied_back_count(
+    server: Postgres, database: FleetDatabase
+) -> None:
+    old, new = Script(epoch="0a" * 4), Script(epoch="0b" * 4)
+    for script, listening in ((old, True), (new, True), (old, False)):
+        script.started = now()
+        script.add("digest", listening=listening)
+        database.write([script.arrival(len(script.messages))])
+    (monitor,) = read_status(server.url)["monitors"]
+    assert monitor["deaf"] == "not listening"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, timedelta
 from html import unescape
 from pathlib import Path
 
@@ -180,6 +180,23 @@ def test_a_day_inside_a_long_gap_was_lost(
     fill(script)
     day = (now() - timedelta(days=days)).astimezone().date()
     assert "1 d 00 h" in page(client, f"/day?date={day}")
+
+
+def test_a_clock_that_stepped_back_spoils_no_day(fill: Fill, client: WebClient) -> None:
+    script = Script()
+    script.add("session")
+    day = now() - timedelta(days=2)
+    noon = day.astimezone().replace(hour=12).astimezone(UTC)
+    for hours, seconds in ((0, 60), (2, -600)):
+        start = noon + timedelta(hours=hours)
+        start, end = (
+            f"{start + timedelta(seconds=each):%FT%T}.000Z" for each in (0, seconds)
+        )
+        script.add("event", start=start, end=end)
+        script.add("gap", start=start, end=end)
+    fill(script)
+    text = page(client, f"/day?date={day.astimezone().date()}")
+    assert re.search(r"yard - 2 siren 1 min 00 s|yard - 2 siren 60.0 s", text), text
 
 
 def test_a_monitor_has_all_its_events_in_the_sum_of_a_day(

@@ -26,7 +26,9 @@ EXAMPLE_LETTERS = 200
 MOST_RECEIVED_RANGES = 2_000
 """Ranges of received sequence numbers of one epoch; more than any that is honest."""
 
-LARGEST_SEQUENCE = 2**62
+LARGEST_SEQUENCE = 2**53
+"""The sum over all epochs of a monitor is one of PostgreSQL's integers."""
+
 
 CollectorReason = Literal[
     "not-stored",  # the database refuses a value

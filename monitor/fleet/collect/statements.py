@@ -143,7 +143,7 @@ _PREVIOUS = """
 INSERT INTO epochs (monitor, epoch, newest)
 SELECT monitor, epoch, max(last) FROM (
     SELECT monitor, record #>> '{previous,epoch}' AS epoch,
-        least((record #>> '{previous,last}')::bigint, 1::bigint << 62) AS last
+        least((record #>> '{previous,last}')::bigint, 1::bigint << 53) AS last
     FROM incoming
     WHERE kind = 'session' AND jsonb_typeof(record -> 'previous') = 'object'
 ) AS before
@@ -160,7 +160,7 @@ WHERE id = epoch_id AND kind = 'session'
 """
 
 _DIGEST_LAST = """
-UPDATE epochs SET newest = greatest(newest, least(last, 1::bigint << 62))
+UPDATE epochs SET newest = greatest(newest, least(last, 1::bigint << 53))
 FROM (
     SELECT epoch_id, max((record ->> 'last')::bigint) AS last
     FROM incoming WHERE kind = 'digest' GROUP BY epoch_id
@@ -198,7 +198,9 @@ FROM (
     ORDER BY monitor, epoch_id DESC, sequence DESC
 ) AS new
 WHERE monitors.monitor = new.monitor
-    AND (new.epoch_id, new.sequence) > (digest_epoch_id, digest_sequence)
+    AND ((new.epoch_id, new.sequence) > (digest_epoch_id, digest_sequence)
+        -- An older database may be copied back.
+        OR new.epoch_id <> digest_epoch_id AND new.at > digest_at)
 """
 
 _DELETED = """

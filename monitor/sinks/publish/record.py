@@ -82,7 +82,8 @@ _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Text = Annotated[str, Field(max_length=10_000)]
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Positive = Annotated[int, Field(ge=1, le=_MOST)]
-_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Number = Annotated[float, Field(ge=-1e12, le=1e12)]  # no sum of them overflows
+_Seconds = Annotated[float, Field(ge=0, le=1e9)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Time = Annotated[datetime, BeforeValidator(_time)]
 _LabelScore = Annotated[tuple[_Name, _Share | None], Field(strict=False)]
@@ -162,7 +163,7 @@ class GapRecord(_Interval):
     """Samples were lost; `end_reason` says why."""
 
     end_reason: _Name
-    left_out_seconds: _Number | None = None
+    left_out_seconds: _Seconds | None = None
 
 
 class HealthRecord(_Interval):
@@ -219,7 +220,7 @@ class DigestRecord(Contents):
     clock: _Time
     """Time of the monitor's clock when the digest was made."""
 
-    uptime_seconds: _Number | None = None
+    uptime_seconds: _Seconds | None = None
     listening: bool | None = None
     sources: Annotated[list[SourceDigest], Field(max_length=1000)] = []
     health: Annotated[list[TroubleDigest], Field(max_length=1000)] = []

@@ -57,8 +57,8 @@ ORDER BY at DESC, monitor DESC, id DESC LIMIT %(limit)s
 
 _HOURS: LiteralString = """
 SELECT label, extract(hour FROM started AT TIME ZONE %(zone)s)::integer AS hour,
-    count(*) AS events, sum(extract(epoch FROM ended - started))::double precision
-        AS seconds
+    count(*) AS events, sum(greatest(0, extract(epoch FROM ended - started)))
+        ::double precision AS seconds  -- after a step of the clock, an end is earlier
 FROM events
 WHERE at >= %(since)s AND at < %(until)s AND started IS NOT NULL
     AND (%(monitor)s = '' OR monitor = %(monitor)s)
@@ -82,8 +82,8 @@ LEFT JOIN LATERAL (
     ) AS every
 ) AS detected ON true
 LEFT JOIN LATERAL (
-    SELECT sum(coalesce(left_out_seconds, extract(epoch FROM
-        least(ended, %(until)s) - greatest(started, %(since)s))))::double precision
+    SELECT sum(greatest(0, least(left_out_seconds, extract(epoch FROM
+        least(ended, %(until)s) - greatest(started, %(since)s)))))::double precision
         AS seconds
     FROM gaps
     WHERE at >= %(since)s - interval '32 days' AND at < %(until)s

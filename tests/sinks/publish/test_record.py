@@ -55,6 +55,11 @@ def _event(**changes: object) -> bytes:
     return _message(record={**EVENT, **changes})
 
 
+def _digest(**changes: object) -> bytes:
+    digest = {"last": 17, "clock": "2026-11-30T21:00:00.000Z"}
+    return _message(type="digest", record={**digest, **changes})
+
+
 def test_what_is_encoded_is_decoded_with_its_unknown_keys() -> None:
     message = decode_message(_message(more=1), "yard", NOW)
     assert (message.epoch, message.sequence, message.type) == (EPOCH, 17, "event")
@@ -122,6 +127,9 @@ def test_newer_forms_and_unknown_types_are_taken_unread() -> None:
         (_event(peak_score=1.5), "wrong-value"),
         (_event(start_sample=2**63), "wrong-value"),
         (_event(top=[["siren"]]), "incomplete"),
+        (_event(laeq_db=1e300), "wrong-value"),
+        (_digest(uptime_seconds=-1e300), "wrong-value"),
+        (_digest(uptime_seconds=1e10), "wrong-value"),
     ],
 )
 def test_a_hostile_message_is_refused_with_its_reason(
