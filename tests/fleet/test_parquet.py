@@ -1,12 +1,20 @@
 """The Parquet files of archives and of the collector."""
 
+import math
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from monitor.fleet.parquet import EVENTS, event_row, parquet_file, table_of
+from monitor.fleet.parquet import (
+    EVENTS,
+    event_row,
+    level_column,
+    parquet_file,
+    score_column,
+    table_of,
+)
 
 RECORD = {
     "schema": 1,
@@ -57,3 +65,11 @@ def test_a_file_that_fails_leaves_the_one_before_and_nothing_else(
         raise KeyboardInterrupt
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_level_that_is_not_finite_is_null_and_no_scores_are_an_empty_list() -> None:
+    levels = level_column([-31.246, -math.inf, math.nan])
+    assert levels.to_pylist() == [pytest.approx(-31.25), None, None]
+    rows = [[0.12344, 0.5], [0.0, 0.0], [1.0, 0.0]]
+    scores = score_column(rows, [True, False, True])
+    assert scores.to_pylist() == [[pytest.approx(0.1234), 0.5], [], [1.0, 0.0]]
