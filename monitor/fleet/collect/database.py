@@ -13,7 +13,7 @@ from psycopg.errors import CheckViolation
 from monitor.errors import StoreError
 from monitor.fleet.collect import statements
 from monitor.fleet.collect.schema import TABLES, create_partitions, migrate
-from monitor.fleet.collect.turns import SHARED, Turns
+from monitor.fleet.collect.shared_ids import SHARED, SharedIds
 from monitor.sinks.publish.record import (
     Message,
     Reason,
@@ -142,7 +142,7 @@ class FleetDatabase:
         self._connection: psycopg.Connection | None = None
         self._partitions: set[tuple[str, date]] = set()
         self._logged: set[tuple[str, str]] = set()
-        self._turns = Turns()
+        self._shared_ids = SharedIds()
 
     def connection(self) -> psycopg.Connection:
         """Return the connection; a new one if it was lost.
@@ -188,7 +188,7 @@ class FleetDatabase:
                 # Its number has come: the monitor is not asked for it again and again.
                 row = _Row(error.message, arrival, _REFUSED, arrival.at, "{}")
             it = row.message
-            if self._turns.are_taken(it):
+            if self._shared_ids.is_shared(it):
                 refusals.add(arrival, "shared-id", SHARED)
             rows[it.monitor, it.epoch, it.sequence] = row
         return list(rows.values()), refusals

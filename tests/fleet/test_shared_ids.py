@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.fleet.collect.turns import TURNS, Turns
+from monitor.fleet.collect.shared_ids import ALTERNATIONS, SharedIds
 from monitor.sinks.publish.record import Message, decode_message, encode_message
 from monitor.text import utc_text
 
@@ -24,18 +24,18 @@ def digest(
 
 
 @pytest.mark.parametrize("other", ["0f0f0f0f", "1e1e1e1e"])
-def test_two_monitors_with_one_id_take_turns(other: str) -> None:
-    turns = Turns()
+def test_two_monitors_with_one_id_alternate(other: str) -> None:
+    ids = SharedIds()
     found = []
     for minute in range(10, 14):
-        found.append(turns.are_taken(digest(minute, 0)))
-        found.append(turns.are_taken(digest(minute + 0.5, 3, other)))
-    assert found == [False] * (1 + TURNS) + [True] * (7 - TURNS)
+        found.append(ids.is_shared(digest(minute, 0)))
+        found.append(ids.is_shared(digest(minute + 0.5, 3, other)))
+    assert found == [False] * (1 + ALTERNATIONS) + [True] * (7 - ALTERNATIONS)
 
 
-def test_restarts_and_what_comes_again_are_no_turns() -> None:
-    turns = Turns()
+def test_restarts_and_what_comes_again_are_no_alternations() -> None:
+    ids = SharedIds()
     for minute in range(10, 40):
-        assert not turns.are_taken(digest(minute, minute // 3 * 3))
-        assert not turns.are_taken(digest(minute - 1, (minute - 1) // 3 * 3))  # again
-        assert not turns.are_taken(digest(minute - 9, 0, late=500))  # asked for
+        assert not ids.is_shared(digest(minute, minute // 3 * 3))
+        assert not ids.is_shared(digest(minute - 1, (minute - 1) // 3 * 3))  # again
+        assert not ids.is_shared(digest(minute - 9, 0, late=500))  # asked for

@@ -1,4 +1,4 @@
-"""Two monitors with one id, as with a copied card: their digests come by turns."""
+"""Monitors that share one id, as with a copied card: their digests alternate."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 from monitor.sinks.publish.record import DigestRecord, Message
 
-FEW = timedelta(minutes=10)
-TURNS = 3
-"""Digests in a few minutes that come from an earlier run than the one before: one that
-was restarted never returns."""
+ALTERNATIONS = 3
+ALTERNATION_TIME = timedelta(minutes=10)
+"""So many digests in so long that come from an earlier run than the one before show two
+monitors: one that was restarted never returns to its earlier run."""
 
-SAME = timedelta(seconds=5)
+SAME_START = timedelta(seconds=5)
 """Most by which the start of one run differs from digest to digest."""
 
 MOST_RUNS = 4
@@ -32,25 +32,25 @@ class _Run:
     """Time of its newest digest."""
 
 
-class Turns:
+class SharedIds:
     """The latest runs of each monitor that sent digests; used by one thread."""
 
     def __init__(self) -> None:
-        """Know nobody."""
+        """Know no monitor."""
         self._runs: dict[str, tuple[deque[_Run], deque[datetime]]] = {}
 
-    def are_taken(self, message: Message) -> bool:
-        """Take the next message; return whether it is one more turn of two monitors."""
+    def is_shared(self, message: Message) -> bool:
+        """Take the next message; return whether it shows that its id is shared."""
         it = message.contents
         if not isinstance(it, DigestRecord) or it.uptime_seconds is None:
             return False
-        if message.sent - it.clock > SAME:
+        if message.sent - it.clock > SAME_START:
             return False  # it is an old one, which waited or is sent again
         if len(self._runs) >= MOST_MONITORS:
             self._runs.clear()
-        start = it.clock - timedelta(seconds=it.uptime_seconds)
-        runs, turns = self._runs.setdefault(
-            message.monitor, (deque(maxlen=MOST_RUNS), deque(maxlen=TURNS))
+        start = it.clock - timedelta(seconds=min(it.uptime_seconds, 1e9))
+        runs, alternations = self._runs.setdefault(
+            message.monitor, (deque(maxlen=MOST_RUNS), deque(maxlen=ALTERNATIONS))
         )
         found = _find(runs, message.epoch, start)
         if found is None:
@@ -63,12 +63,13 @@ class Turns:
             return False
         runs.remove(found)
         runs.append(found)
-        turns.append(it.clock)
-        return len(turns) == TURNS and abs(turns[-1] - turns[0]) < FEW
+        alternations.append(it.clock)
+        is_full = len(alternations) == ALTERNATIONS
+        return is_full and abs(alternations[-1] - alternations[0]) < ALTERNATION_TIME
 
 
 def _find(runs: Sequence[_Run], epoch: str, start: datetime) -> _Run | None:
     for run in runs:
-        if run.epoch == epoch and abs(run.start - start) <= SAME:
+        if run.epoch == epoch and abs(run.start - start) <= SAME_START:
             return run
     return None
