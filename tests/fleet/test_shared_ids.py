@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.fleet.collect.shared_ids import ALTERNATIONS, SharedIds
-from monitor.sinks.publish.record import Message, decode_message, encode_message
+from monitor.sinks.publish.record import RecordMessage, decode_message, encode_message
 from monitor.text import utc_text
 
 BEGIN = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -13,7 +13,7 @@ BEGIN = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 def digest(
     minute: float, run: float, epoch: str = "0f0f0f0f", late: float = 0.0
-) -> Message:
+) -> RecordMessage:
     """A digest of the run that began in a minute, sent `late` seconds later."""
     clock = BEGIN + timedelta(minutes=minute)
     uptime = 60 * (minute - run)

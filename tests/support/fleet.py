@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.collector import Collector
 from monitor.fleet.collect.database import Arrival, FleetDatabase, Keep
+from monitor.fleet.collect.schema import PARTITIONED
 from monitor.fleet.collect.subscription import open_subscription
 from monitor.sinks.publish.record import decode_wanted, encode_message
 from monitor.sinks.store.scores import encode_frames
@@ -166,8 +167,7 @@ def changed(payload: bytes, **more: Any) -> bytes:
 
 def stored(server: Postgres, monitor: str = "yard") -> dict[str, list[int]]:
     """The sequence numbers in each table, in order."""
-    tables = ("sessions", "onsets", "events", "gaps", "health", "scores", "digests")
-    tables = (*tables, "deleted", "raw")
+    tables = ("sessions", *PARTITIONED, "deleted", "raw")
     with server.connect() as connection:
         return {
             table: [

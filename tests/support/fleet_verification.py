@@ -11,18 +11,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from monitor.fleet.collect import schema
 from monitor.sinks.publish.queue import BATCH_RECORDS, Queue, QueuedRecord
 
-TABLES = {
-    "session": "sessions",
-    "onset": "onsets",
-    "event": "events",
-    "gap": "gaps",
-    "health": "health",
-    "scores": "scores",
-    "digest": "digests",
-    "deleted": "deleted",
-}
+TABLES = {"session": "sessions", **schema.TABLES, "deleted": "deleted"}
 _RENAMED = {"start": "started", "end": "ended"}
 _NOT_COMPARED = {"schema", "type", "top", "previous"}
 _MAY_DIFFER = {

@@ -19,7 +19,7 @@ from monitor.config.publish import PublishSettings
 from monitor.records import HealthState
 from monitor.sinks.publish.mqtt import MqttTransport
 from monitor.sinks.publish.publisher import Pauses, Publisher, Transport
-from monitor.sinks.publish.record import Message, decode_message, encode_wanted
+from monitor.sinks.publish.record import RecordMessage, decode_message, encode_wanted
 from monitor.sinks.status_snapshot import (
     DaemonFacts,
     SnapshotSettings,
@@ -47,7 +47,7 @@ class Collected:
     """The messages that came, each checked as a collector does."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[RecordMessage] = []
         self._lock = threading.Lock()
 
     def take(self, payload: bytes, monitor: str) -> None:
@@ -55,9 +55,9 @@ class Collected:
         with self._lock:
             self.messages.append(message)
 
-    def by_sequence(self, epoch: str | None = None) -> dict[int, Message]:
+    def by_sequence(self, epoch: str | None = None) -> dict[int, RecordMessage]:
         """The first message of each sequence, of one epoch or of all."""
-        found: dict[int, Message] = {}
+        found: dict[int, RecordMessage] = {}
         for each in list(self.messages):
             if epoch in (None, each.epoch):
                 found.setdefault(each.sequence, each)

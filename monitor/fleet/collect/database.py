@@ -15,9 +15,9 @@ from monitor.fleet.collect import statements
 from monitor.fleet.collect.schema import TABLES, create_partitions, migrate
 from monitor.fleet.collect.shared_ids import SHARED, SharedIds
 from monitor.sinks.publish.record import (
-    Message,
     Reason,
     RecordError,
+    RecordMessage,
     decode_message,
 )
 from monitor.text import first_line
@@ -83,7 +83,7 @@ class Keep:
 class _Row:
     """A record on its way into the database."""
 
-    message: Message
+    message: RecordMessage
     arrival: Arrival
     kind: str
     """Its type, `raw`, or `_REFUSED`."""
@@ -316,7 +316,7 @@ class FleetDatabase:
             )
 
 
-def _refusal(reason: Reason, sentence: str, message: Message) -> RecordError:
+def _refusal(reason: Reason, sentence: str, message: RecordMessage) -> RecordError:
     error = RecordError(reason, sentence)
     error.message = message
     return error
@@ -347,7 +347,7 @@ def connect(url: str) -> psycopg.Connection:
     return connection
 
 
-def _time_of(message: Message) -> datetime:
+def _time_of(message: RecordMessage) -> datetime:
     """The time of a record: its start, or else when it was sent, UTC."""
     contents = message.contents
     for key in ("start", "started", "clock", "at"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.sinks.publish.record import DigestRecord, Message
+from monitor.sinks.publish.record import DigestRecord, RecordMessage
 
 ALTERNATIONS = 3
 ALTERNATION_TIME = timedelta(minutes=10)
@@ -39,7 +39,7 @@ class SharedIds:
         """Know no monitor."""
         self._runs: dict[str, tuple[deque[_Run], deque[datetime]]] = {}
 
-    def is_shared(self, message: Message) -> bool:
+    def is_shared(self, message: RecordMessage) -> bool:
         """Take the next message; return whether it shows that its id is shared."""
         it = message.contents
         if not isinstance(it, DigestRecord) or it.uptime_seconds is None:

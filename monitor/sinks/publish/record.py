@@ -57,7 +57,7 @@ class RecordError(SoundMonitorError):
     def __init__(self, reason: Reason, sentence: str) -> None:
         super().__init__(sentence)
         self.reason: Reason = reason
-        self.message: Message | None = None  # if its contents alone are refused
+        self.message: RecordMessage | None = None  # if its contents alone are refused
 
 
 def _time(value: object) -> datetime:
@@ -250,8 +250,8 @@ TYPES: Mapping[str, type[Contents]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """A checked message."""
+class RecordMessage:
+    """A record with its envelope, checked."""
 
     form: int
     monitor: str
@@ -300,7 +300,7 @@ def encode_message(
     return payload
 
 
-def decode_message(payload: bytes, monitor: str, now: datetime) -> Message:
+def decode_message(payload: bytes, monitor: str, now: datetime) -> RecordMessage:
     """Decode and check a message.
 
     Args:
@@ -316,8 +316,8 @@ def decode_message(payload: bytes, monitor: str, now: datetime) -> Message:
     _refuse_future(envelope, now)
     if envelope.monitor != monitor:
         raise RecordError("monitor", f"it names {envelope.monitor}, not {monitor}")
-    # `_Envelope` has the keys of `Message` but for the last.
-    message = Message(**dict(envelope), contents=None)
+    # `_Envelope` has the keys of `RecordMessage` but for the last.
+    message = RecordMessage(**dict(envelope), contents=None)
     if message.form != FORM or (kind := TYPES.get(message.type)) is None:
         return message
     try:
