@@ -1,5 +1,7 @@
-"""TLS: the certificates that are trusted."""
+"""TLS: the certificates that are trusted, and why there is no connection."""
 
+import os
+import re
 from typing import TYPE_CHECKING
 
 from monitor.errors import ConfigError
@@ -24,3 +26,18 @@ def tls_context(ca_file: str | None, place: str) -> "SSLContext":
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     raise ConfigError(f"{place}: {ca_file} {problem}")
+
+
+def no_connection(target: str, error: BaseException | None) -> str:
+    """Say why there is no connection to `target`."""
+    import ssl
+
+    kind = "TLS connection" if isinstance(error, ssl.SSLError) else "connection"
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message.rstrip(".")
+    elif isinstance(error, TimeoutError):
+        reason = "no answer in time"
+    elif number := re.search(r"\[Errno (\d+)\]", str(error)):
+        reason = os.strerror(int(number[1]))  # asyncio has words of its own
+    return f"no {kind} to {target}: {reason}"

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.collector import remove_old
 from monitor.fleet.collect.database import Keep
+from monitor.fleet.collect.subscription import open_subscription
 from tests.support.broker import (
     Broker,
     documented_broker,
@@ -292,3 +294,16 @@ def test_the_rules_of_the_documentation_let_a_collector_collect_and_ask(
     ):
         monitors.publish_all(3)
         wait_until(lambda: received(server) == "{[1,9)}")
+
+
+def test_a_collector_says_why_it_has_no_connection(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.stop()
+    subscription = open_subscription(FleetBroker(url=broker.url), {})
+    try:
+        wait_until(lambda: caplog.messages)
+    finally:
+        subscription.close()
+    problem = f"no connection to {broker.url}: Connection refused"
+    assert caplog.messages[0] == f"{problem}; trying again"

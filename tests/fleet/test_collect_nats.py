@@ -13,6 +13,7 @@ from nats.js.api import StreamConfig
 
 from monitor.config.publish import FleetBroker
 from monitor.errors import ConfigError
+from monitor.fleet.collect.nats import NatsSubscription
 from monitor.fleet.collect.subscription import open_subscription
 from tests.support.clock import wait_until
 from tests.support.fleet import (
@@ -229,3 +230,43 @@ def test_a_seed_that_is_none_is_said_in_a_sentence(tmp_path: Path) -> None:
     broker = FleetBroker(url="nats://127.0.0.1", nkey=f"file:{place}")
     with pytest.raises(ConfigError, match="is no NKey seed"):
         open_subscription(broker, {})
+
+
+def test_a_collector_says_why_it_has_no_connection(
+    broker: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def receive(url: str) -> str:
+        subscription = open_subscription(FleetBroker(url=url), {})
+        try:
+            assert subscription.receive(1, 0.1) == []
+        finally:
+            subscription.close()
+        return caplog.messages[-1]
+
+    plain = f"tls://localhost:{broker.port}"
+    assert f"{plain}: the server offers no TLS" in receive(plain)
+    broker.stop()
+    refused = f"no connection to {broker.url}: Connection refused"
+    assert refused in receive(broker.url)
+
+
+class Late:
+    """Records whose library lets a timeout of asyncio through, as it does at times."""
+
+    async def fetch(self, _most: int, timeout: float) -> Any:
+        await asyncio.sleep(timeout)
+        raise TimeoutError
+
+
+def test_a_pause_that_ends_in_time_is_no_failure(
+    broker: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    subscription = NatsSubscription(FleetBroker(url=broker.url), {})
+    try:
+        subscription.receive(1, 0.1)
+        subscription._records = Late()
+        assert subscription.receive(1, 0.01) == []
+        assert subscription.is_connected
+    finally:
+        subscription.close()
+    assert not caplog.messages

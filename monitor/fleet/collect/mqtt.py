@@ -3,6 +3,7 @@
 import logging
 import queue
 import secrets
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from monitor.fleet.collect.database import Arrival
 from monitor.fleet.collect.subscription import monitor_of_topic
 from monitor.sinks.alerts.secrets import read_secret
 from monitor.sinks.publish.record import LARGEST_BYTES
-from monitor.tls import tls_context
+from monitor.tls import no_connection, tls_context
 
 MOST_IN_FLIGHT = 1000
 """Messages that the broker sends before the first of them is acknowledged."""
@@ -108,7 +109,9 @@ class MqttSubscription:
             client.tls_set_context(tls_context(broker.ca_file, "--broker"))
         # These are called on paho's thread.
         client.on_connect = lambda *facts: self._take_answer(facts[3])
-        client.on_connect_fail = lambda *_: self._warn("cannot be reached")
+        client.on_connect_fail = lambda *_: self._warn(
+            no_connection(broker.target, sys.exception())
+        )
         client.on_disconnect = lambda *facts: self._lose(facts[3])
         client.on_subscribe = lambda *facts: self._take_subscription(facts[3])
         client.on_message = lambda *facts: self._receive(facts[2])
@@ -116,14 +119,17 @@ class MqttSubscription:
 
     def _take_answer(self, code: ReasonCode) -> None:
         if code.is_failure:
-            self._warn(f"refuses: {code}")
+            self._warn(f"{self._broker.target} refuses: {code}")
             return
         self._connections += 1
         self._client.subscribe(self._topics, qos=1)
 
     def _take_subscription(self, codes: Sequence[ReasonCode]) -> None:
         if any(code.is_failure for code in codes):
-            self._warn(f"does not let this user subscribe to {self._topics}")
+            self._warn(
+                f"{self._broker.target} does not let this user subscribe to "
+                f"{self._topics}"
+            )
         else:
             again = " again" if self._has_failed else ""
             logger.info("records are collected from %s%s", self._broker.target, again)
@@ -132,12 +138,12 @@ class MqttSubscription:
     def _lose(self, code: ReasonCode) -> None:
         self.is_connected = False
         if code.is_failure:
-            self._warn(f"ended the connection: {code}")
+            self._warn(f"{self._broker.target} ended the connection: {code}")
 
     def _warn(self, problem: str) -> None:
         if not self._has_failed:
             self._has_failed = True
-            logger.warning("%s %s; trying again", self._broker.target, problem)
+            logger.warning("%s; trying again", problem)
 
     def _receive(self, message: paho.MQTTMessage) -> None:
         try:

@@ -8,9 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import nats
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -26,7 +24,7 @@ from nats.js.errors import APIError, NotFoundError
 from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.database import Arrival
 from monitor.fleet.collect.subscription import monitor_of_topic
-from monitor.sinks.publish.nats import connect_options
+from monitor.sinks.publish.nats import NatsClient, connect_options, explain
 
 DURABLE = "collect"
 ACK_SECONDS = 20.0
@@ -41,7 +39,7 @@ STREAM_BYTES = 2**30
 REPEATED_SECONDS = 120.0
 """A message with the same id is taken once in so long."""
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 5
 PING_SECONDS = 20
 LONGEST_SECONDS = 30.0
 """A server that hangs is left after so long."""
@@ -59,9 +57,10 @@ class NatsSubscription:
         """Prepare; `receive` connects."""
         self._broker = broker
         self._options = connect_options(broker, "collect", environ)
-        self._client: Client | None = None
+        self._client: NatsClient | None = None
         self._records: JetStreamContext.PullSubscription | None = None
         self._has_failed = False
+        self._noted: Exception | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats")
         self._thread.start()
@@ -137,17 +136,18 @@ class NatsSubscription:
         self._records = None
         if not self._has_failed:
             self._has_failed = True
-            reason = str(error) or "no answer in time"
-            logger.warning("no records from %s: %s; trying again", self._target, reason)
+            if isinstance(error, nats.errors.NoServersError) and self._noted:
+                error = self._noted  # the reason
+            logger.warning("no records: %s; trying again", explain(self._target, error))
 
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
         await self._disconnect()
-        self._client = await nats.connect(
+        self._client = NatsClient()
+        await self._client.connect(
             **self._options,
             connect_timeout=CONNECT_SECONDS,
-            allow_reconnect=False,
             ping_interval=PING_SECONDS,
-            error_cb=_ignore,
+            error_cb=self._note,
         )
         jetstream = self._client.jetstream()
         prefix = self._broker.prefix
@@ -172,6 +172,10 @@ class NatsSubscription:
             ),
         )
 
+    async def _note(self, error: Exception) -> None:
+        """Else, what breaks is seen by the call that it concerns."""
+        self._noted = error
+
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None and not client.is_closed:
@@ -183,7 +187,7 @@ class NatsSubscription:
     ) -> list[Msg]:
         try:
             return await records.fetch(most, timeout=seconds)
-        except nats.errors.TimeoutError:
+        except TimeoutError:  # of the library, or what it lets through of asyncio
             return []
 
 
@@ -208,7 +212,3 @@ async def _create_stream(jetstream: JetStreamContext, name: str, subject: str) -
     except APIError as error:
         if error.err_code != 10058:  # another collector has created it
             raise
-
-
-async def _ignore(_error: Exception) -> None:
-    """What breaks is seen by the call that it concerns."""

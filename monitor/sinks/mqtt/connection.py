@@ -1,7 +1,6 @@
 """A connection to an MQTT broker, on paho's own thread."""
 
 import math
-import ssl
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from monitor.config.outputs import BrokerSettings
 from monitor.sinks.alerts.secrets import read_secret
 from monitor.sinks.mqtt.limits import SentLimit, WaitingLimit
-from monitor.tls import tls_context
+from monitor.tls import no_connection, tls_context
 
 CONNECT_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 30
@@ -150,7 +149,7 @@ class BrokerConnection:
         try:
             client.connect(*self._settings.place, **self._options())
         except OSError as error:
-            raise BrokerError(self._explain(error)) from None
+            raise BrokerError(no_connection(self.target, error)) from None
         client.loop_start()
         self._wait_for(lambda: self.is_connected, seconds, "did not accept in time")
 
@@ -296,7 +295,9 @@ class BrokerConnection:
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         # These are called on paho's thread.
         client.on_connect = lambda *facts: self._take_answer(*facts[3:])
-        client.on_connect_fail = lambda *_: self._fail(self._explain(sys.exception()))
+        client.on_connect_fail = lambda *_: self._fail(
+            no_connection(self.target, sys.exception())
+        )
         client.on_disconnect = lambda *facts: self._lose(*facts[2:4])
         client.on_publish = lambda *facts: self._acknowledge(*facts[2:4])
         client.on_message = lambda *facts: self._receive(facts[0], facts[2])
@@ -376,12 +377,3 @@ class BrokerConnection:
                 if code.is_failure:
                     self._refusal = str(code)
             self._changed.notify_all()
-
-    def _explain(self, error: BaseException | None) -> str:
-        kind = "TLS connection" if isinstance(error, ssl.SSLError) else "connection"
-        reason = getattr(error, "strerror", None) or str(error)
-        if isinstance(error, ssl.SSLCertVerificationError):
-            reason = error.verify_message
-        elif isinstance(error, TimeoutError):
-            reason = "no answer in time"
-        return f"no {kind} to {self.target}: {reason}"

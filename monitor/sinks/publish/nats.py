@@ -16,7 +16,7 @@ from monitor.config.publish import FleetBroker
 from monitor.errors import ConfigError
 from monitor.sinks.alerts.secrets import read_secret
 from monitor.sinks.publish.publisher import EncodedRecord, TransportError
-from monitor.tls import tls_context
+from monitor.tls import no_connection, tls_context
 
 OPEN_SECONDS = 10
 SEND_SECONDS = 10.0
@@ -34,12 +34,18 @@ T = TypeVar("T")
 def connect_options(
     settings: FleetBroker, place: str, environ: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the options of a connection, for `nats.connect`, with its secrets.
+    """Return the options of `NatsClient.connect`, with its secrets.
 
     Raises:
         ConfigError: A secret or a file is missing or of the wrong form.
     """
-    options: dict[str, Any] = {"servers": [settings.target]}
+    # Of itself, the library tries a server for two minutes before it says why not.
+    options: dict[str, Any] = {
+        "servers": [settings.target],
+        "allow_reconnect": False,
+        "max_reconnect_attempts": 1,
+        "reconnect_time_wait": 0,
+    }
     if settings.has_tls:
         context = tls_context(settings.ca_file, f"{place}.ca_file")
         options |= {"tls": context, "tls_hostname": settings.place[0]}
@@ -53,6 +59,31 @@ def connect_options(
         _check_seed(seed, f"{place}.nkey")
         options["nkeys_seed_str"] = seed
     return options
+
+
+class NatsClient(Client):
+    """A client that insists on TLS where it is asked for.
+
+    The library speaks TLS only if the server says so, and anybody between can say that
+    there is none: the password would go in the clear.
+    """
+
+    async def _process_info(
+        self, info: dict[str, Any], initial_connection: bool = False
+    ) -> None:
+        has_tls = info.get("tls_required", False)
+        if initial_connection and "tls" in self.options and not has_tls:
+            raise Error("the server offers no TLS")
+        await super()._process_info(info, initial_connection=initial_connection)
+
+
+def explain(target: str, error: BaseException) -> str:
+    """Make a sentence of an error of a client."""
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return no_connection(target, error)
+    is_late = isinstance(error, TimeoutError)
+    reason = "no answer in time" if is_late else str(error) or "no answer"
+    return f"{target}: {reason.removeprefix('nats: ')}"
 
 
 def _check_seed(seed: str, place: str) -> None:
@@ -158,15 +189,13 @@ class NatsTransport:
 
     def _explain(self, error: BaseException) -> str:
         """Make a sentence; the server says what is not permitted beside the answer."""
-        reason = (self._errors or [str(error) or "no answer"])[-1]
-        return f"{self._settings.target}: {reason.removeprefix('nats: ')}"
+        return (self._errors or [explain(self._settings.target, error)])[-1]
 
     async def _open(self) -> None:
-        self._client = Client()
+        self._client = NatsClient()
         await self._client.connect(
             **self._options,
             name=f"sound-monitor {self._monitor}",
-            allow_reconnect=False,
             connect_timeout=OPEN_SECONDS,
             inbox_prefix=f"_INBOX.{self._monitor}",
             error_cb=self._note_error,
@@ -208,13 +237,13 @@ class NatsTransport:
             self._received.append(message.data)
 
     async def _note_error(self, error: Exception) -> None:
-        self._errors.append(str(error))
+        self._errors.append(explain(self._settings.target, error))
         if self._task is not None and "permissions violation" in str(error).lower():
             self._task.cancel()  # there will be no answer
 
     async def _note_loss(self) -> None:
         if self._task is not None:
-            self._errors.append("the connection was lost")
+            self._errors.append(f"{self._settings.target}: the connection was lost")
             self._task.cancel()
 
 

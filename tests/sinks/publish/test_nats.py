@@ -202,8 +202,34 @@ def test_tls_connects_only_to_a_trusted_server(tmp_path: Path, path: Path) -> No
         foreign = transport(url, ca_file=str(tmp_path / "other.pem"))
         with publishing(path, foreign) as publisher:
             wait_until(lambda: publisher.document["problem"])
-            assert "certificate verify failed" in publisher.document["problem"]
+            assert publisher.document["problem"].startswith("no TLS connection to tls:")
         trusted = transport(url, ca_file=str(tmp_path / "ca.pem"))
         with publishing(path, trusted) as publisher:
             wait_until(lambda: publisher.document["problem"])
             assert "no stream" in publisher.document["problem"]
+
+
+def test_tls_is_not_left_out_where_the_server_offers_none(
+    path: Path, server: NatsServer
+) -> None:
+    create_stream(server.url)
+    store = published_store(path)
+    store.write([event()])
+    store.close()
+    with publishing(path, transport(f"tls://localhost:{server.port}")) as publisher:
+        wait_until(lambda: publisher.document["problem"])
+        assert publisher.document["problem"].endswith("the server offers no TLS")
+        assert publisher.document["pending"]
+
+
+def test_a_server_that_does_not_run_is_said_soon(
+    path: Path, server: NatsServer
+) -> None:
+    server.stop()
+    store = published_store(path)
+    store.write([event()])
+    store.close()
+    with publishing(path, transport(server.url)) as publisher:
+        wait_until(lambda: publisher.document["problem"])
+        problem = publisher.document["problem"]
+    assert problem == f"no connection to {server.url}: Connection refused"
