@@ -70,7 +70,7 @@ def test_a_slow_delivery_does_not_keep_the_daemon_from_stopping(
             endpoint.wait_for(1)
             code, seconds = monitor.stop()
             assert code == 0, monitor.log
-            assert seconds < 5  # and not the 20 s of a delivery
+            assert seconds < 15  # and not the 20 s of a delivery
         first = endpoint.requests[0].headers["webhook-id"]
         endpoint.will(ok)
         count = len(endpoint.requests)

@@ -102,6 +102,12 @@ class Subscriber:
     def wait_for(self, topic: str, payload: str) -> None:
         wait_until(lambda: self.newest().get(topic) == payload, str(self.newest()))
 
+    def catch_up(self) -> None:
+        """Receive all that the broker has acknowledged so far: it keeps the order."""
+        fence = str(len(self.messages))
+        self.client.publish("fence", fence, qos=1)
+        self.wait_for("fence", fence)
+
 
 @contextmanager
 def subscribed(broker: Broker, **login: Any) -> Iterator[Subscriber]:

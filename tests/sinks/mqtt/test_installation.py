@@ -105,7 +105,7 @@ def test_a_sensor_of_a_label_that_is_gone_is_removed_and_then_omitted(
         with settled(broker):
             pass
         with settled(broker, labels=["siren"]):
-            pass
+            subscriber.catch_up()
     topic = next(t for t in subscriber.newest() if t.endswith("-street/config"))
     texts = subscriber.payloads(topic)
     first, removing, last = (json.loads(text)["cmps"] for text in texts)

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.sinks.mqtt.connection import Message
 from monitor.sinks.mqtt.requests import RejectedRequests, Requests, WaitingRequests
+from monitor.sinks.mqtt.states import MqttStates
 from monitor.sinks.mqtt.topics import Topics
 from monitor.sinks.status_client import Document
 from tests.sinks.mqtt.test_states import ONLINE, publishing
@@ -105,6 +106,12 @@ class Slow:
 DOG_SET = "sound-monitor/label/dog_bark/sensitivity/set"
 
 
+def waiting(sink: MqttStates) -> dict[str, int]:
+    """How many requests for each label have come, and are not done yet."""
+    requests = sink._connection._take.__self__._waiting
+    return {topic.split("/")[2]: count for topic, (_, count) in list(requests.items())}
+
+
 @needs_mosquitto
 def test_of_requests_that_wait_the_newest_of_each_label_counts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -122,8 +129,7 @@ def test_of_requests_that_wait_the_newest_of_each_label_counts(
             subscriber.publish(SIREN_SET, payload)
         for payload in ("0.2", "loud", ""):
             subscriber.publish(DOG_SET, payload)
-        subscriber.publish("sound-monitor/fence", "")
-        subscriber.wait_for("sound-monitor/fence", "")
+        wait_until(lambda: waiting(sink) == {"siren": 3, "dog_bark": 2})
         slow.go_on.set()
         rejected = (
             "dog_bark/sensitivity/set changed nothing: 'loud' is no number from 0"
@@ -147,8 +153,7 @@ def test_after_a_reload_only_the_new_connection_asks_for_changes(
             assert slow.began.wait(10)
             subscriber.publish(SIREN_SET, "0.2")
             subscriber.publish(DOG_SET, "0.3")
-            subscriber.publish("sound-monitor/fence", "")
-            subscriber.wait_for("sound-monitor/fence", "")
+            wait_until(lambda: waiting(sink) == {"siren": 1, "dog_bark": 1})
         subscriber.wait_for(ONLINE, "offline")
         wait_until(lambda: not sink._connection.is_connected)
         with publishing(broker, commands=new, **may):
@@ -239,8 +244,7 @@ def test_a_request_that_came_just_before_the_end_is_done(tmp_path: Path) -> None
         subscriber.publish(SIREN_SET, "0.7")
         assert slow.began.wait(10)
         subscriber.publish(DOG_SET, "0.7")
-        subscriber.publish("sound-monitor/fence", "")
-        subscriber.wait_for("sound-monitor/fence", "")
+        wait_until(lambda: waiting(sink) == {"dog_bark": 1})
         sink._thread._stop.set()
         slow.go_on.set()
         wait_until(lambda: len(slow.done) == 2)

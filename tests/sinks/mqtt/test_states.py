@@ -274,6 +274,7 @@ def test_a_state_in_flight_at_a_restart_does_not_replace_a_newer_one(
                     and not sink._connection.unacknowledged
                 )
             )
+            subscriber.catch_up()
             assert subscriber.newest()[SIREN] == "OFF"
 
 
@@ -324,7 +325,7 @@ def test_a_trouble_is_a_problem_of_its_source_until_it_is_cleared(
         subscriber.wait_for(problem, "OFF")
         sink.report(replace(well, troubles=(clipping, disk, elsewhere)))
         subscriber.wait_for(problem, "ON")
-        wait_until(lambda: "disk" in subscriber.newest()[health])
+        wait_until(lambda: "disk" in subscriber.newest().get(health, ""))
         assert json.loads(subscriber.newest()[health])["problems"] == [
             "clipping",
             "disk",
