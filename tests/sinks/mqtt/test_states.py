@@ -268,12 +268,8 @@ def test_a_state_in_flight_at_a_restart_does_not_replace_a_newer_one(
         broker.start()
         with subscribed(broker) as subscriber:
             subscriber.wait_for(ONLINE, "online")
-            wait_until(
-                lambda: (
-                    sink.queues == {"mqtt-states": 0}
-                    and not sink._connection.unacknowledged
-                )
-            )
+            wait_until(lambda: sink.queues == {"mqtt-states": 0})
+            wait_until(lambda: not sink._connection.unacknowledged)
             subscriber.catch_up()
             assert subscriber.newest()[SIREN] == "OFF"
 
