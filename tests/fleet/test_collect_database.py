@@ -147,8 +147,7 @@ HOSTILE: list[tuple[bytes, str, bool]] = [
     (event_message(1, start="9999-12-31T23:59:59.999Z"), "wrong-time", True),
     (changed(event_message(1), sent="2099-01-01T00:00:00.000Z"), "wrong-time", False),
     (changed(event_message(1), monitor="other"), "monitor", False),
-    (changed(event_message(1), sequence=2**63), "envelope", False),
-    (changed(event_message(1), sequence=2**63 - 1), "wrong-value", False),
+    (changed(event_message(1), sequence=2**63 - 1), "envelope", False),
     (changed(event_message(1), record={}), "incomplete", True),
 ]
 """Payload, reason, and whether its number has come: its envelope is valid."""

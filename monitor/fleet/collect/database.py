@@ -26,10 +26,6 @@ EXAMPLE_LETTERS = 200
 MOST_RECEIVED_RANGES = 2_000
 """Ranges of received sequence numbers of one epoch; more than any that is honest."""
 
-LARGEST_SEQUENCE = 2**53
-"""The sum over all epochs of a monitor is one of PostgreSQL's integers."""
-
-
 CollectorReason = Literal[
     "not-stored",  # the database refuses a value
     "scattered",  # its epoch has too many missing ranges
@@ -200,8 +196,6 @@ class FleetDatabase:
             record = json.dumps(message.record, allow_nan=False)
         except RecursionError:
             raise _refusal("not-json", "it is nested too deeply", message) from None
-        if message.sequence > LARGEST_SEQUENCE:
-            raise RecordError("wrong-value", f"sequence: {message.sequence}")
         if message.contents is None:
             kind = "raw"
         elif at < self.keep.since(TABLES.get(kind, ""), arrival.at):

@@ -48,7 +48,7 @@ class SharedIds:
             return False  # it is an old one, which waited or is sent again
         if len(self._runs) >= MOST_MONITORS:
             self._runs.clear()
-        start = it.clock - timedelta(seconds=min(it.uptime_seconds, 1e9))
+        start = it.clock - timedelta(seconds=it.uptime_seconds)
         runs, alternations = self._runs.setdefault(
             message.monitor, (deque(maxlen=MOST_RUNS), deque(maxlen=ALTERNATIONS))
         )

@@ -143,7 +143,7 @@ _PREVIOUS = """
 INSERT INTO epochs (monitor, epoch, newest)
 SELECT monitor, epoch, max(last) FROM (
     SELECT monitor, record #>> '{previous,epoch}' AS epoch,
-        least((record #>> '{previous,last}')::bigint, 1::bigint << 53) AS last
+        (record #>> '{previous,last}')::bigint AS last
     FROM incoming
     WHERE kind = 'session' AND jsonb_typeof(record -> 'previous') = 'object'
 ) AS before
@@ -160,7 +160,7 @@ WHERE id = epoch_id AND kind = 'session'
 """
 
 _DIGEST_LAST = """
-UPDATE epochs SET newest = greatest(newest, least(last, 1::bigint << 53))
+UPDATE epochs SET newest = greatest(newest, last)
 FROM (
     SELECT epoch_id, max((record ->> 'last')::bigint) AS last
     FROM incoming WHERE kind = 'digest' GROUP BY epoch_id

@@ -82,6 +82,8 @@ _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Text = Annotated[str, Field(max_length=10_000)]
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Positive = Annotated[int, Field(ge=1, le=_MOST)]
+_Sequence = Annotated[int, Field(ge=1, le=2**53)]  # no sum over epochs overflows
+_Last = Annotated[int, Field(ge=0, le=2**53)]
 _Number = Annotated[float, Field(ge=-1e12, le=1e12)]  # no sum of them overflows
 _Seconds = Annotated[float, Field(ge=0, le=1e9)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -104,7 +106,7 @@ class _Envelope(Contents):
     form: _Positive
     monitor: _Monitor
     epoch: _Epoch
-    sequence: _Positive
+    sequence: _Sequence
     type: _Type
     sent: _Time
     record: dict[str, Any]
@@ -114,7 +116,7 @@ class PreviousEpoch(Contents):
     """The epoch before, whose database was set aside, and its last sequence number."""
 
     epoch: _Epoch
-    last: _Count
+    last: _Last
 
 
 class SessionRecord(Contents):
@@ -216,7 +218,7 @@ class TroubleDigest(Contents):
 class DigestRecord(Contents):
     """How the monitor is; `last` is the newest sequence number of its epoch."""
 
-    last: _Count
+    last: _Last
     clock: _Time
     """Time of the monitor's clock when the digest was made."""
 
