@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from monitor.fleet.collect.database import Arrival, FleetDatabase
 from monitor.fleet.collect.schema import MIGRATIONS
 from monitor.web.fleet.app import build_fleet_app
 from monitor.web.fleet.context import FleetContext
-from monitor.web.fleet.queries import SCHEMA_VERSION
+from monitor.web.fleet.queries import MOST_LABELS, PAGE_EVENTS, SCHEMA_VERSION
 from tests.support.fleet import Script, now
 from tests.support.postgres import Postgres, needs_postgres
 from tests.support.web import WebClient, make_config
@@ -180,6 +180,23 @@ def test_a_day_inside_a_long_gap_was_lost(
     fill(script)
     day = (now() - timedelta(days=days)).astimezone().date()
     assert "1 d 00 h" in page(client, f"/day?date={day}")
+
+
+@pytest.mark.parametrize("address", ["/events", "/day"])
+def test_the_labels_of_one_monitor_make_no_page_larger(
+    fill: Fill, client: WebClient, address: str
+) -> None:
+    script, gate = Script("yard"), Script("gate")
+    script.started = gate.started = datetime.now().astimezone().replace(hour=0)
+    for number in range(MOST_LABELS + 100):
+        script.add("event", label=f"a{number:09}")
+    for _ in range(2):
+        gate.add("event", label="siren")
+    fill(script, gate)
+    text = page(client, address)
+    assert "siren" in text
+    # The list of events has a few more.
+    assert len(set(re.findall(r"a\d{9}", text))) < MOST_LABELS + PAGE_EVENTS
 
 
 def test_a_clock_that_stepped_back_spoils_no_day(fill: Fill, client: WebClient) -> None:

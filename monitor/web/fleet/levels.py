@@ -1,6 +1,6 @@
 """Levels of a monitor by hour, from the rows of scores that it has published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import log10
 from typing import TYPE_CHECKING
@@ -34,15 +34,13 @@ def score_row(row: Row) -> "ScoreRow":
 
 
 def hourly_levels(
-    rows: Sequence[Row],
+    rows: Iterable[Row],
 ) -> Mapping[str, Sequence[tuple[int, float | None]]]:
     """Return by source the LAeq of each hour of the place, in the unit of its monitor.
 
     None: less than `LEAST_COVERAGE` of the hour was measured.  Damaged rows are left
     out.
     """
-    if not rows:
-        return {}
     import numpy as np
 
     hours: dict[str, dict[datetime, list[float]]] = {}

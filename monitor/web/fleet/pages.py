@@ -25,6 +25,7 @@ from monitor.web.fleet.context import FleetContext
 from monitor.web.fleet.levels import hourly_levels
 from monitor.web.fleet.queries import (
     CLOCK_SECONDS,
+    MOST_LABELS,
     FleetFilters,
     FleetReader,
     Row,
@@ -127,7 +128,9 @@ def _day(context: FleetContext, request: Request) -> dict[str, Any]:
         hours = reader.label_hours(since, until, monitor, site, _zone())
         rows = reader.day_of_monitors(since, until, monitor, site)
         choices = _choices(reader)
-        levels = reader.level_rows(since, until, monitor) if monitor else []
+        levels = (
+            hourly_levels(reader.level_rows(since, until, monitor)) if monitor else {}
+        )
         units = reader.level_units(monitor) if levels else {}
     return {
         **choices,
@@ -140,7 +143,7 @@ def _day(context: FleetContext, request: Request) -> dict[str, Any]:
         "site": site,
         "map": _with_heat(hours),
         "rows": rows,
-        "levels": hourly_levels(levels),
+        "levels": levels,
         "units": units,
         "rank_of": label_rank,
     }
@@ -222,4 +225,4 @@ def _with_heat(hours: Sequence[Row]) -> Mapping[str, Sequence[tuple[int, int]]]:
         heat = ceil(HEATS * sqrt((it["seconds"] or 0.0) / longest)) if longest else 0
         rows[it["label"]][it["hour"]] = it["events"], min(max(heat, 1), HEATS)
     order = sorted(rows, key=lambda label: -sum(events for events, _ in rows[label]))
-    return {label: rows[label] for label in order}
+    return {label: rows[label] for label in order[:MOST_LABELS]}

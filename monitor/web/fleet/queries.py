@@ -4,7 +4,7 @@ Times are UTC.  Every query is bounded by days or by a number of rows, so that a
 costs the same in a large fleet as in a small one, but for one row a monitor.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
@@ -24,6 +24,12 @@ CLOCK_SECONDS = 2.0
 """A clock that is further off counts as wrong."""
 
 PAGE_EVENTS = 50
+MOST_LABELS = 600
+"""More than the models know; the most frequent ones are shown."""
+
+MOST_LEVEL_ROWS = 50_000
+"""Minutes of one monitor and day, of all its sources, whose levels are read."""
+
 LONGEST = timedelta(days=1)
 """Sounds that began longer ago than this, and still go on, are not looked for."""
 
@@ -64,7 +70,7 @@ WHERE at >= %(since)s AND at < %(until)s AND started IS NOT NULL
     AND (%(monitor)s = '' OR monitor = %(monitor)s)
     AND (%(site)s = '' OR monitor IN
         (SELECT monitor FROM monitors WHERE site = %(site)s))
-GROUP BY 1, 2
+GROUP BY 1, 2 ORDER BY events DESC LIMIT %(limit)s
 """
 
 _BY_MONITOR: LiteralString = """
@@ -99,7 +105,7 @@ SELECT session, source, scores.started, ended, start_sample, window_samples,
     hop_samples, frames, format, data, sample_rate
 FROM scores JOIN sessions USING (monitor, session)
 WHERE monitor = %(monitor)s AND scores.at >= %(since)s AND scores.at < %(until)s
-ORDER BY source, scores.started
+ORDER BY source, scores.started LIMIT %(limit)s
 """
 
 
@@ -170,9 +176,11 @@ class FleetReader:
     def labels(self, since: datetime) -> list[str]:
         """Return the labels of the events since then."""
         query: LiteralString = (
-            "SELECT DISTINCT label FROM events WHERE at >= %(since)s ORDER BY label"
+            "SELECT label FROM events WHERE at >= %(since)s "
+            "GROUP BY label ORDER BY count(*) DESC, label LIMIT %(limit)s"
         )
-        return [row["label"] for row in self._rows(query, since=since)]
+        found = self._rows(query, since=since, limit=MOST_LABELS)
+        return sorted(row["label"] for row in found)
 
     def events(
         self,
@@ -213,9 +221,8 @@ class FleetReader:
         self, since: datetime, until: datetime, monitor: str, site: str, zone: str
     ) -> list[Row]:
         """Return number and seconds of the events by label and hour of the place."""
-        return self._rows(
-            _HOURS, since=since, until=until, monitor=monitor, site=site, zone=zone
-        )
+        values = {"since": since, "until": until, "monitor": monitor, "site": site}
+        return self._rows(_HOURS, **values, zone=zone, limit=24 * MOST_LABELS)
 
     def day_of_monitors(
         self, since: datetime, until: datetime, monitor: str, site: str
@@ -235,9 +242,13 @@ class FleetReader:
         )
         return {row["name"]: row["unit"] for row in found}
 
-    def level_rows(self, since: datetime, until: datetime, monitor: str) -> list[Row]:
-        """Return the rows of scores and levels of a monitor."""
-        return self._rows(_LEVELS, since=since, until=until, monitor=monitor)
+    def level_rows(
+        self, since: datetime, until: datetime, monitor: str
+    ) -> Iterator[Row]:
+        """Return the rows of scores and levels of a monitor, a few at a time."""
+        values = {"since": since, "until": until, "monitor": monitor}
+        with self._connection.cursor("levels", row_factory=dict_row) as cursor:
+            yield from cursor.execute(_LEVELS, {**values, "limit": MOST_LEVEL_ROWS})
 
     def event_counts(self, since: datetime) -> dict[str, int]:
         """Return the number of events since then by monitor."""
