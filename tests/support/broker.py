@@ -116,8 +116,8 @@ def subscribed(broker: Broker, **login: Any) -> Iterator[Subscriber]:
 
     def on_message(_client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         entry = (message.topic, message.payload.decode(), message.retain)
-        subscriber.messages.append(entry)
         subscriber.qos[message.topic] = message.qos
+        subscriber.messages.append(entry)
 
     def on_subscribe(*_: Any) -> None:
         ready.set()

@@ -184,7 +184,8 @@ def test_a_visitor_has_two_questions_and_too_many_of_all_are_refused(
 
         lines: list[bytes] = []
         own = [begin("me", f"{number}") for number in range(20)]
-        await asyncio.wait(own, timeout=0.5)
+        while sum(each.done() for each in own) < 18:
+            await asyncio.sleep(0.01)
         assert [each.done() for each in own] == [True] * 18 + [False] * 2
         most = MOST_AT_ONCE + MOST_WAITING - 2
         others = [begin(f"{number}", f"of-{number}") for number in range(most)]
@@ -192,13 +193,12 @@ def test_a_visitor_has_two_questions_and_too_many_of_all_are_refused(
         with pytest.raises(BusyError):
             await begin("late", "late")
         again = begin("me", "again")
-        await asyncio.wait([*own], timeout=0.5)
-        assert own[-2].done()
+        await asyncio.wait([own[-2]])
         for task in (*own, *others, again):
             task.cancel()
         await asyncio.wait([*own, *others, again])
 
-    asyncio.run(asyncio.wait_for(ask(), 20))
+    asyncio.run(asyncio.wait_for(ask(), 60))
 
 
 def test_a_proposal_is_that_of_the_scores_and_the_verdicts(tmp_path: Path) -> None:
@@ -298,17 +298,17 @@ def test_the_newest_question_of_an_owner_ends_the_one_before(
         while is_running(newer):
             await asyncio.sleep(0.01)
 
-    asyncio.run(asyncio.wait_for(ask(), 20))
+    asyncio.run(asyncio.wait_for(ask(), 60))
 
 
 def test_a_child_that_takes_too_long_is_ended(programs: Programs) -> None:
     async def ask() -> None:
         children = Children(make_context(programs.folder))
-        with pytest.raises(ChildError, match="longer than 1 s"):
-            await children.run(ME, ["first"], lambda _: None, 1)
+        with pytest.raises(ChildError, match="longer than 4 s"):
+            await children.run(ME, ["first"], lambda _: None, 4)
         assert not is_running(await programs.started("first"))
 
-    asyncio.run(asyncio.wait_for(ask(), 20))
+    asyncio.run(asyncio.wait_for(ask(), 60))
 
 
 def test_no_more_than_two_run_at_once_and_all_give_way(programs: Programs) -> None:
@@ -331,7 +331,7 @@ def test_no_more_than_two_run_at_once_and_all_give_way(programs: Programs) -> No
         await asyncio.wait(tasks)
         assert all(json.loads(line)["nice"] >= 15 for line in lines)
 
-    asyncio.run(asyncio.wait_for(ask(), 20))
+    asyncio.run(asyncio.wait_for(ask(), 60))
 
 
 class Leaver:
@@ -379,7 +379,7 @@ def test_a_replay_ends_when_its_viewer_leaves(programs: Programs) -> None:
         while is_running(process):
             await asyncio.sleep(0.01)
 
-    asyncio.run(asyncio.wait_for(ask(), 20))
+    asyncio.run(asyncio.wait_for(ask(), 60))
 
 
 def test_the_process_of_the_page_loads_no_numpy() -> None:

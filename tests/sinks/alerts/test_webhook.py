@@ -339,7 +339,7 @@ def test_a_hanging_tls_connection_can_be_cancelled(tmp_path: Path) -> None:
         thread.start()
         endpoint.wait_for(1)
         hook.cancel()
-        thread.join(2)
+        thread.join(10)
         assert not thread.is_alive()
         hook.close()
 
