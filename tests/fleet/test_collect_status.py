@@ -37,6 +37,7 @@ def test_a_monitor_is_deaf_when_it_says_so_or_says_nothing(
         script.add("session", site="farm")
     scripts[0].add("digest", site="farm")
     trouble = {"source": "street", "kind": "deaf", "since": hours_ago(2)}
+    trouble["detail"] = "no sound\x1b[2J"
     scripts[1].add("digest", listening=False, health=[trouble], site="farm")
     scripts[2].add("digest")
     for script in scripts:
@@ -76,6 +77,7 @@ def test_a_monitor_is_deaf_when_it_says_so_or_says_nothing(
     assert document["sentence"].endswith(f"{at:%H:%M}")
     lines = list(status_lines(document))
     assert any(line.startswith("barn (farm): not listening since") for line in lines)
+    assert "barn: street: deaf: no sound?[2J" in lines
 
 
 def test_what_a_monitor_missed_counts_against_the_fleet(

@@ -80,7 +80,12 @@ def gate() -> Script:
     script = Script("gate", "aaaaaaaa", ahead=timedelta(seconds=30))
     script.add("session", site="south")
     since = (now() - timedelta(minutes=9)).isoformat().replace("+00:00", "Z")
-    trouble = {"source": "street", "kind": "deaf", "since": since, "detail": ""}
+    trouble = {
+        "source": "street",
+        "kind": "deaf",
+        "since": since,
+        "detail": "<no> frames",
+    }
     script.add("digest", listening=False, health=[trouble], site="south", last=14)
     return script
 
@@ -94,7 +99,7 @@ def test_monitors_come_deaf_ones_first_with_clock_and_trouble(
     assert "The fleet of 2 monitors listened" in text
     assert "1 is deaf since" in text
     assert "30 s ahead" in text
-    assert "not listening (street)" in text
+    assert "not listening (street): <no> frames" in text
     assert "gate" not in page(client, "/?site=north").partition("Trouble")[2]
 
 

@@ -1,5 +1,6 @@
 """The analysis of one recording of an archive, as each worker of any engine does it."""
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,9 @@ from monitor.runtime.offline import analyze_into
 from monitor.text import first_line, path_text, printable, utc_text
 
 PROGRESS_SECONDS = 0.5
+
+_OF_THE_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors that no recording has: only the results are written."""
 
 Progress = Callable[[float], None]
 """Called with the share of the recording that has been analysed."""
@@ -111,7 +115,11 @@ class Analyzer:
         self._models = load_models(settings.config.model, self._chosen)
 
     def analyze(self, task: Task, progress: Progress) -> Entry:
-        """Analyse a recording; whatever is wrong with it is in the entry."""
+        """Analyse a recording; whatever is wrong with it is in the entry.
+
+        Raises:
+            SoundMonitorError: The results cannot be written, nor can those of others.
+        """
         path = self._path(task)
         try:
             with self._fetched(task, path):
@@ -119,6 +127,12 @@ class Analyzer:
         except SoundMonitorError as error:
             sentence = _named(task, path, str(error))
         except Exception as error:  # noqa: BLE001 - is of this recording alone
+            if isinstance(error, OSError) and error.errno in _OF_THE_OUTPUT:
+                raise SoundMonitorError(
+                    f"--out: {printable(str(self._settings.out))}: "
+                    f"{os.strerror(error.errno)}; the same command again goes on from "
+                    "here"
+                ) from None
             reason = shortage(error) or f"{type(error).__name__}: {first_line(error)}"
             sentence = f"{task.input.name}: {_named(task, path, reason)}"
         return replace(task.entry, output=None, error=sentence)

@@ -14,6 +14,7 @@ from monitor.text import (
     first_line,
     local_time,
     percent,
+    printable,
     rounded,
     utc_text,
 )
@@ -152,7 +153,8 @@ def _clock(ahead: float | None, monitor: Document) -> str:
 
 def _health(monitor: Document, trouble: Document) -> str:
     source = "" if trouble["source"] == "*" else f" {trouble['source']}:"
-    return f"{monitor['monitor']}:{source} {trouble['kind']}"
+    detail = printable(str(trouble.get("detail") or ""))
+    return f"{monitor['monitor']}:{source} {trouble['kind']}{detail and f': {detail}'}"
 
 
 def _local(text: str) -> str:

@@ -20,6 +20,8 @@ from monitor.errors import SoundMonitorError
 from monitor.fleet.archive.analysis import Analyzer, Task
 from monitor.fleet.archive.engines.processes import Processes
 from monitor.fleet.archive.manifest import Entry, Manifest
+from monitor.fleet.archive.progress import Display
+from monitor.fleet.archive.run import run_archive
 from monitor.fleet.archive.tables import RecordingTables
 from tests.support.archives import (
     contents,
@@ -354,3 +356,16 @@ def test_workers_with_another_model_end_the_run(
     tasks, _ = tasks_of(recordings, settings)
     with pytest.raises(SoundMonitorError, match="has another model, or other labels"):
         run_engine(settings, tasks, Processes(settings, "another", 1))
+
+
+def test_a_full_disk_ends_the_run(recordings: Path, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "out")
+    tasks, digest = tasks_of(recordings, settings)
+    sentence = "--out: .*: No space left on device; the same command again goes on"
+    with Manifest(settings.out) as manifest, Display() as display:
+        for task in tasks:
+            part = settings.out / "scores" / f".{task.entry.output}.parquet.part"
+            part.symlink_to("/dev/full")
+        with pytest.raises(SoundMonitorError, match=sentence):
+            run_archive(tasks, manifest, Processes(settings, digest, 1), display)
+        assert not [it for it in manifest.entries.values() if "space" in str(it.error)]

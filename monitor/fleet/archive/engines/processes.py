@@ -105,10 +105,10 @@ def _run(pipe: Connection, settings: ArchiveSettings, model: str) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             analyzer = Analyzer(settings, model)
+            send("is_ready", True)
+            while True:
+                task = pipe.recv()
+                entry = analyzer.analyze(task, lambda share: send("share", share))
+                send("entry", entry)
         except SoundMonitorError as error:
             send("refusal", str(error))
-            return
-        send("is_ready", True)
-        while True:
-            task = pipe.recv()
-            send("entry", analyzer.analyze(task, lambda share: send("share", share)))

@@ -36,12 +36,17 @@ class _Worker:
         """Return why it can analyse nothing; None: it can."""
         return self._refusal
 
-    def analyze(self, task: Task) -> Entry:
+    def analyze(self, task: Task) -> Entry | str:
+        """Return an entry, or why it can analyse nothing more."""
+
         def take(share: float) -> None:
             self._share = share
 
         self._share = 0.0
-        return self._analyzer.analyze(task, take)
+        try:
+            return self._analyzer.analyze(task, take)
+        except SoundMonitorError as error:
+            return str(error)
 
     def share(self) -> float:
         return self._share
@@ -153,7 +158,8 @@ class RayActors:
             self._start(worker)
             return Report(worker, death=first_line(error))
         if kind == "entry":
-            return Report(worker, entry=value)
+            is_refusal = isinstance(value, str)
+            return Report(worker, **{"refusal" if is_refusal else "entry": value})
         if kind == "ready":
             return Report(worker, is_ready=value is None, refusal=value)
         is_busy = (worker, "entry") in self._calls.values()
