@@ -226,12 +226,13 @@ def test_a_reader_that_does_not_read_is_dropped_and_delays_no_other(
 
 def test_only_so_many_read_at_once(path: Path) -> None:
     with feeding(path) as feed:
-        clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
-        for client in clients:
+        most = live_readers.MOST_READERS
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(most + 1)]
+        for count, client in enumerate(clients):
+            wait_until(lambda count=count: feed.readers.count == count)
             client.settimeout(DEADLINE_SECONDS)
             client.connect(str(path))
             client.sendall(b'{"request": "live"}\n')
-        wait_until(lambda: feed.readers.count == live_readers.MOST_READERS)
         answer = json.loads(clients[-1].makefile("rb").readline())
         assert answer["sentence"] == "too many programs follow this monitor already"
         for client in clients:
