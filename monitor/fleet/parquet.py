@@ -3,6 +3,8 @@
 Archives and the collector write the same columns, so that one query reads both.
 """
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -120,19 +122,41 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     `.NAME.part`: one writer at a time.
 
     Raises:
-        OSError: The folder is not there, or the disk is full.
+        OSError: The folder is not there, the disk is full, or another one writes it.
     """
     beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as file:
+    with _opened_alone(beside) as file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
+            beside.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink()
+            raise
+
+
+def _opened_alone(path: Path) -> BinaryIO:
+    """Open a file for writing, and lock it until it is closed."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            opened = os.fstat(file.fileno())
+            if os.path.samestat(opened, path.stat()):
+                if opened.st_size:
+                    file.truncate()  # a kill has left it
+                return file
+        except FileNotFoundError:
+            pass  # its writer has just renamed it
+        except BlockingIOError:
+            file.close()
+            raise OSError(errno.EBUSY, "another run is writing it", str(path)) from None
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def event_row(

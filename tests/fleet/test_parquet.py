@@ -67,6 +67,22 @@ def test_a_file_that_fails_leaves_the_one_before_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_second_writer_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+    path, other = tmp_path / "events.parquet", tmp_path / "other.parquet"
+    (tmp_path / ".events.parquet.part").write_bytes(b"x" * 100_000)  # left by a kill
+    write(other)
+    rows = table_of([event_row(RECORD, monitor="hut")], EVENTS)
+    with parquet_file(path, EVENTS) as writer:
+        writer.write_table(rows)
+        with pytest.raises(OSError, match="another run"):
+            write(path)
+        writer.write_table(rows)
+    assert pq.read_table(path).num_rows == 2
+    write(path)
+    assert path.read_bytes() == other.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [path, other]
+
+
 def test_a_level_that_is_not_finite_is_null_and_no_scores_are_an_empty_list() -> None:
     levels = level_column([-31.246, -math.inf, math.nan])
     assert levels.to_pylist() == [pytest.approx(-31.25), None, None]
