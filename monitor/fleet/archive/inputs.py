@@ -4,6 +4,7 @@ import glob
 import hashlib
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,8 +201,14 @@ def _listing(
 
 
 def _lack(error: ImportError) -> str:
-    """Name the package of a file system that is missing; fsspec says `Install x to`."""
-    words = str(error).split()
-    if words[:1] != ["Install"]:
+    """Name the packages of a file system that are missing.
+
+    fsspec says `Install x to access y`, or `Y requires "x" and "z" to be installed`.
+    """
+    text = str(error)
+    lacking = re.findall(r'"([\w-]+)"', text) or re.findall(
+        r"[Ii]nstall (?:the )?([\w-]+)", text
+    )
+    if not lacking:
         return f"a library is missing: {error}"
-    return f"needs {words[1]}, which is not installed: run `{pip_install(words[1])}`"
+    return f"needs {' and '.join(lacking)}: run `{pip_install(*lacking)}`"

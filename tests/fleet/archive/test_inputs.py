@@ -105,6 +105,8 @@ def test_two_recordings_of_one_name_are_refused(cards: Path, tmp_path: Path) -> 
         ("nowhere/*.wav", "no recording was found"),
         ("file:///nowhere/at/all", "nowhere/at/all"),
         ("s3://bucket/x", "run `.*install s3fs`"),
+        ("gs://bucket/x", "run `.*install gcsfs`"),
+        ("sftp://127.0.0.1:1/x", "run `.*install paramiko`"),
         ("nothing://x", "Protocol not known: nothing"),
     ],
 )
