@@ -22,7 +22,9 @@ Check = Callable[[int, threading.Event], str]
 """Checks an installed bundle; returns its problems in a sentence, empty: none."""
 
 
-def check_installed(environ: Mapping[str, str]) -> Check:
+def check_installed(
+    environ: Mapping[str, str], seconds: float = CHECK_SECONDS
+) -> Check:
     """Return the check of an installed bundle, by `sound-monitor check`.
 
     A model that is wrong, or too large, ends that process and not the monitor.
@@ -42,19 +44,19 @@ def check_installed(environ: Mapping[str, str]) -> Check:
         with process:
             with suppress(OSError):  # the sandbox of the service may forbid it
                 os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-            output = _communicate(process, stop)
+            output = _communicate(process, seconds, stop)
             if output is None:
-                return f"its check took longer than {CHECK_SECONDS:g} s"
+                return f"its check took longer than {seconds:g} s"
             return _problems(process.returncode, *output)
 
     return check
 
 
 def _communicate(
-    process: "subprocess.Popen[bytes]", stop: threading.Event
+    process: "subprocess.Popen[bytes]", seconds: float, stop: threading.Event
 ) -> tuple[bytes, bytes] | None:
     """Return what a process has written until its end; None: it was ended."""
-    for _ in range(int(CHECK_SECONDS)):
+    for _ in range(int(seconds)):
         try:
             return process.communicate(timeout=1.0)
         except subprocess.TimeoutExpired:
