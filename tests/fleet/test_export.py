@@ -200,4 +200,5 @@ def test_a_folder_that_cannot_be_written_is_said_once(
     rounds = iter([False, False, True])
     monkeypatch.setattr(stop, "wait", lambda _seconds: next(rounds) and stop.set())
     exporter.run(stop)
-    assert len([each for each in caplog.messages if "no Parquet" in each]) == 1
+    (message,) = [each for each in caplog.messages if "no Parquet" in each]
+    assert f"no Parquet is written: {exporter.folder}: Not a directory; " in message

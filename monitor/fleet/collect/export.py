@@ -121,7 +121,7 @@ class Exporter:
             except psycopg.Error as error:
                 self._warn(first_line(error))
             except OSError as error:
-                self._warn(str(error))
+                self._warn(f"{self.folder}: {error.strerror or error}")
             stop.wait(EVERY_SECONDS)
 
     def _warn(self, reason: str) -> None:
