@@ -34,6 +34,9 @@ Examples:
 LEAVE_SECONDS = 10.0
 """Longest wait for a file of Parquet that is being written."""
 
+ABANDON_SECONDS = 20
+"""Time after which it ends though the database does not answer."""
+
 
 def collect(
     database: Annotated[
@@ -149,7 +152,7 @@ def _collect(
     import psycopg
 
     from monitor.__main__ import INTERRUPTED
-    from monitor.commands.process import log_to_stderr
+    from monitor.commands.process import log_to_stderr, print_error
     from monitor.errors import StoreError
     from monitor.fleet.collect.collector import Collector
     from monitor.fleet.collect.database import FleetDatabase
@@ -168,6 +171,14 @@ def _collect(
     def end(number: int, _frame: object) -> None:
         signals.append(number)
         threads.stop.set()
+        signal.alarm(ABANDON_SECONDS)
+
+    def abandon(_number: int, _frame: object) -> None:
+        print_error(
+            "the fleet's database does not answer, and is left: what it has not stored "
+            "comes again"
+        )
+        os._exit(1)
 
     database = FleetDatabase(url, keep)
     try:
@@ -176,6 +187,7 @@ def _collect(
     except psycopg.Error as error:
         raise StoreError(f"the fleet's database: {first_line(error)}") from None
     subscription = open_subscription(broker, os.environ)
+    signal.signal(signal.SIGALRM, abandon)
     signal.signal(signal.SIGTERM, end)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, end)
@@ -190,6 +202,7 @@ def _collect(
         subscription.close()
         database.close()
         threads.join(LEAVE_SECONDS)
+        signal.alarm(0)
     if threads.failure is not None:
         raise threads.failure
     return INTERRUPTED if signal.SIGINT in signals else 0

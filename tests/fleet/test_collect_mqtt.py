@@ -191,6 +191,25 @@ def test_the_database_is_killed_and_started_while_records_come(
     assert about[-1] == "the database is back"
 
 
+def test_a_database_that_hangs_is_left_at_the_end(
+    own_server: Postgres, broker: Broker, tmp_path: Path
+) -> None:
+    script = Script()
+    script.add_many(2)
+    with (
+        collector_process(own_server, broker.url, tmp_path / "home") as process,
+        mqtt_monitors(broker.port, script) as monitors,
+    ):
+        monitors.publish("yard", script.messages[1])
+        wait_until(lambda: all_stored(own_server) == [1])
+        with own_server.hanging():
+            monitors.publish("yard", script.messages[2])
+            time.sleep(2)  # until it waits for the database
+            process.terminate()
+            assert process.wait(60) == 1
+    assert "does not answer, and is left" in (tmp_path / "home" / "log").read_text()
+
+
 def test_the_broker_is_killed_and_started(
     server: Postgres, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -90,6 +90,20 @@ class Postgres:
         psutil.wait_procs(children)
         self._end(signal.SIGKILL)
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Have it neither answer nor end, as a machine without memory."""
+        parent = psutil.Process(self.process_id)
+        stopped = [parent, *parent.children()]
+        for each in stopped:
+            each.suspend()
+        try:
+            yield
+        finally:
+            for each in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()
+
     def stop(self) -> None:
         self._end(signal.SIGINT)
 
