@@ -326,3 +326,17 @@ def test_a_collector_says_why_it_has_no_connection(
         subscription.close()
     problem = f"no connection to {broker.url}: Connection refused"
     assert caplog.messages[0] == f"{problem}; trying again"
+
+
+def test_a_broker_that_dies_is_said_without_a_code(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    subscription = open_subscription(FleetBroker(url=broker.url), {})
+    try:
+        wait_until(lambda: subscription.is_connected)
+        broker.stop()
+        wait_until(lambda: not subscription.is_connected and caplog.messages)
+    finally:
+        subscription.close()
+    problem = f"{broker.url}: the connection was lost; trying again"
+    assert caplog.messages[0] == problem

@@ -112,7 +112,7 @@ class MqttSubscription:
         client.on_connect_fail = lambda *_: self._warn(
             no_connection(broker.target, sys.exception())
         )
-        client.on_disconnect = lambda *facts: self._lose(facts[3])
+        client.on_disconnect = lambda *facts: self._lose(*facts[2:4])
         client.on_subscribe = lambda *facts: self._take_subscription(facts[3])
         client.on_message = lambda *facts: self._receive(facts[2])
         return client
@@ -135,10 +135,11 @@ class MqttSubscription:
             logger.info("records are collected from %s%s", self._broker.target, again)
             self._has_failed, self.is_connected = False, True
 
-    def _lose(self, code: ReasonCode) -> None:
+    def _lose(self, flags: paho.DisconnectFlags, code: ReasonCode) -> None:
         self.is_connected = False
         if code.is_failure:
-            self._warn(f"{self._broker.target} ended the connection: {code}")
+            reason = f": {code}" if flags.is_disconnect_packet_from_server else ""
+            self._warn(f"{self._broker.target}: the connection was lost{reason}")
 
     def _warn(self, problem: str) -> None:
         if not self._has_failed:
