@@ -13,6 +13,7 @@ from monitor.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from monitor.config.publish import FleetBroker
     from monitor.fleet.collect.database import Keep
+    from monitor.sinks.alerts.hooks import Hook
 
 HELP = """Collect the records of many monitors from a broker into PostgreSQL.
 
@@ -67,6 +68,10 @@ def collect(
         Path | None,
         option("DIR", "Write Parquet too, by site and day, once a day is over."),
     ] = None,
+    webhook: Annotated[
+        Path | None,
+        option("FILE", "YAML of a webhook that is told which monitors are deaf."),
+    ] = None,
     keep_days: Annotated[
         float, option("DAYS", "Records are deleted after so long.", min=1)
     ] = 400.0,
@@ -104,7 +109,8 @@ def collect(
         settings = check_settings(FleetBroker, given, "--broker")
     except ConfigError as error:  # the keys of the settings are options here
         raise ConfigError(_as_options(str(error))) from None
-    return _collect(database, settings, keep, parquet)
+    hook = None if webhook is None else _webhook(webhook)
+    return _collect(database, settings, keep, parquet, hook)
 
 
 def check_address(url: str, name: str) -> None:
@@ -146,8 +152,22 @@ def _status(url: str, *, as_json: bool) -> int:
     return 1 if document["deaf"] or not document["monitors"] else 0
 
 
+def _webhook(path: Path) -> "Hook":
+    from monitor.commands.configuration_file import read_file
+    from monitor.config.hooks import WebhookSettings
+    from monitor.config.load import parse_settings
+    from monitor.sinks.alerts.hooks.webhook import Webhook
+
+    settings = parse_settings(WebhookSettings, read_file(path, "webhook"), str(path))
+    return Webhook(settings, str(path), os.environ)
+
+
 def _collect(
-    url: str, broker: "FleetBroker", keep: "Keep", parquet: Path | None
+    url: str,
+    broker: "FleetBroker",
+    keep: "Keep",
+    parquet: Path | None,
+    hook: "Hook | None",
 ) -> int:
     import psycopg
 
@@ -196,6 +216,11 @@ def _collect(
             from monitor.fleet.collect.export import Exporter
 
             threads.start("parquet", Exporter(url, parquet).run)
+        if hook is not None:
+            from monitor.fleet.collect.notices import Notifier
+
+            notifier = Notifier(FleetDatabase(url, keep), hook)
+            threads.start("notices", notifier.run)
         Collector(database, subscription).run(threads.stop)
     finally:
         threads.stop.set()

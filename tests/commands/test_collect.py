@@ -26,6 +26,8 @@ BROKER = ("--broker", "mqtt://localhost")
             "--prefix: 'a/b' must begin with a letter",
         ),
         ((*DATABASE, *BROKER, "--parquet", __file__), "--parquet: "),
+        ((*DATABASE, *BROKER, "--webhook", "/nonexistent"), "cannot be read (webhook)"),
+        ((*DATABASE, *BROKER, "--webhook", "/dev/null"), "/dev/null: "),
         ((*DATABASE, *BROKER, "--json"), "--json needs --status"),
         (("--database", "fleet", *BROKER), "must begin with postgresql://"),
         (("--database", "postgresql://a:b@c/d", *BROKER), "can read a password"),

@@ -37,6 +37,8 @@ _OLD_ROWS = (
     "DELETE FROM raw WHERE sent < %s",
     "DELETE FROM missing WHERE filled < %s",
     "DELETE FROM refused WHERE last < %s",
+    "DELETE FROM changes WHERE reported < %s AND EXISTS (SELECT FROM changes AS newer "
+    "WHERE newer.monitor = changes.monitor AND newer.id > changes.id)",
 )
 
 logger = logging.getLogger(__name__)

@@ -208,6 +208,18 @@ CREATE TABLE refused (
     PRIMARY KEY (monitor, reason)
 );
 
+-- What the webhook is told of monitors, in order.
+CREATE TABLE changes (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    monitor text NOT NULL,             -- empty: all of them together
+    state text NOT NULL,               -- `deaf` of the view `fleet`, or listening
+    since timestamptz NOT NULL,
+    noticed timestamptz NOT NULL DEFAULT now(),
+    reported timestamptz               -- when the endpoint accepted it; null: not yet
+);
+CREATE INDEX ON changes (monitor, id DESC);
+CREATE INDEX ON changes (id) WHERE reported IS NULL;
+
 -- Records of types and forms that this version does not know.
 CREATE TABLE raw (
     monitor text NOT NULL,
