@@ -89,7 +89,10 @@ def test_what_a_monitor_missed_counts_against_the_fleet(
     gap = {"start": hours_ago(3), "end": hours_ago(2)}
     script.add("gap", **gap)
     script.add("gap", **gap, left_out_seconds=864.0, id="another")
-    lost = (3600 + 864) / 86_400
+    # Of one that began before the day, no more than its part in the day.
+    before = {"start": hours_ago(48), "end": hours_ago(23.5)}
+    script.add("gap", **before, left_out_seconds=80_000.0, id="before")
+    lost = (3600 + 864 + 1800) / 86_400
     found = listened_by(server, database, script)
     assert found == pytest.approx(1 - lost, abs=1e-3)
 

@@ -116,6 +116,7 @@ def test_the_days_of_a_monitor_follow_it_to_another_site(
     database.write(barn.arrivals())
     exporter = Exporter(server.url, tmp_path)
     exporter.export(Event())
+    (tmp_path / "events" / "site=north" / "day=of-somebody").mkdir()
     age(server)
     barn.started = now()
     number = barn.add("digest", site="south")

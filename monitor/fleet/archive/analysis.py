@@ -162,6 +162,8 @@ class Analyzer:
 
     def _analyze(self, task: Task, path: Path, progress: Progress) -> Entry:
         settings, name = self._settings, task.input.name
+        if not path.exists():
+            raise SoundMonitorError(f"{name}: it is gone, or its link leads nowhere")
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             raise SoundMonitorError(f"{name}: it is not a regular file")
         found = recording_time(name, path, settings.times)

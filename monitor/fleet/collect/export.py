@@ -194,7 +194,10 @@ class Exporter:
         for folder in sorted(
             (self.folder / "events").glob(f"{_site_folder(site)}/day=*")
         ):
-            day = date.fromisoformat(folder.name.removeprefix("day="))
+            try:
+                day = date.fromisoformat(folder.name.removeprefix("day="))
+            except ValueError:
+                continue  # it is none of ours
             # What the database has no more stays in the files.
             kinds = _kinds_of_day(connection, day, moved)
             if kinds and not stop.is_set():

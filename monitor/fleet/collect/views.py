@@ -68,7 +68,7 @@ LEFT JOIN LATERAL (
     SELECT sum(seconds) / greatest(jsonb_array_length(m.digest -> 'sources'), 1)
         AS seconds
     FROM (
-        SELECT coalesce(left_out_seconds, extract(epoch FROM
+        SELECT least(left_out_seconds, extract(epoch FROM
             upper(tstzrange(gaps.started, gaps.ended) * range)
             - lower(tstzrange(gaps.started, gaps.ended) * range)))
             ::double precision AS seconds

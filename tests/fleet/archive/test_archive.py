@@ -222,7 +222,7 @@ def test_what_is_no_regular_file_fails_alone_and_any_name_is_read(
     found = entries(settings.out)
     named = found["in/caf\\xe9_20240501_050000.wav"]
     assert named["start"] == "2024-05-01T05:00:00.000Z"
-    assert str(found["in/gone.wav"]["error"]).startswith("in/gone.wav: FileNotFound")
+    assert str(found["in/gone.wav"]["error"]).startswith("in/gone.wav: it is gone")
     assert found["in/pipe.wav"]["error"] == "in/pipe.wav: it is not a regular file"
 
 
