@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -297,12 +297,17 @@ def collecting(
 
 @contextmanager
 def collector_process(
-    server: Postgres, url: str, home: Path, *, waits: bool = True
+    server: Postgres,
+    url: str,
+    home: Path,
+    *more: str,
+    waits: bool = True,
+    module: Sequence[str] = ("monitor", "collect"),
 ) -> Iterator[subprocess.Popen[str]]:
     """The real command in a process of its own; its log is in `home`."""
     command = [
-        *(sys.executable, "-m", "monitor", "collect"),
-        *("--database", server.url, "--broker", url),
+        *(sys.executable, "-m", *module),
+        *("--database", server.url, "--broker", url, *more),
     ]
     home.mkdir(exist_ok=True)
     with (home / "log").open("a") as log:
