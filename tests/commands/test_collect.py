@@ -1,8 +1,13 @@
 """`sound-monitor collect`: what is wrong is said in a sentence, before the work."""
 
+import re
+
 import pytest
 
 from monitor.commands.app import run_command_line
+from monitor.config.publish import FleetBroker
+from monitor.errors import ConfigError
+from monitor.fleet.collect.subscription import open_subscription
 
 DATABASE = ("--database", "postgresql:///fleet")
 BROKER = ("--broker", "mqtt://localhost")
@@ -53,3 +58,25 @@ def test_a_database_that_is_not_there_is_said_in_a_sentence(
     error = capsys.readouterr().err
     assert "the fleet's database" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "settings", "sentence"),
+    [
+        *(
+            (scheme, settings, sentence)
+            for scheme in ("mqtts", "tls")
+            for settings, sentence in (
+                ({"username": "x", "password": "env:NONE"}, "--password: the variable"),
+                ({"ca_file": "/nonexistent"}, "--ca-file: /nonexistent "),
+            )
+        ),
+        ("tls", {"nkey": "env:NONE"}, "--nkey: the variable NONE"),
+    ],
+)
+def test_a_secret_or_file_that_is_missing_is_said_of_its_option(
+    scheme: str, settings: dict[str, str], sentence: str
+) -> None:
+    broker = FleetBroker(url=f"{scheme}://localhost", **settings)
+    with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}"):
+        open_subscription(broker, {})

@@ -17,7 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.database import Arrival
-from monitor.fleet.collect.subscription import monitor_of_topic
+from monitor.fleet.collect.subscription import monitor_of_topic, option_of
 from monitor.sinks.alerts.secrets import read_secret
 from monitor.sinks.publish.record import LARGEST_BYTES
 from monitor.tls import no_connection, tls_context
@@ -102,11 +102,11 @@ class MqttSubscription:
         client.reconnect_delay_set(1, MAX_RECONNECT_SECONDS)
         if broker.username is not None:
             password = broker.password and read_secret(
-                broker.password, "--password", environ
+                broker.password, option_of("password"), environ
             )
             client.username_pw_set(broker.username, password)
         if broker.has_tls:
-            client.tls_set_context(tls_context(broker.ca_file, "--broker"))
+            client.tls_set_context(tls_context(broker.ca_file, option_of("ca_file")))
         # These are called on paho's thread.
         client.on_connect = lambda *facts: self._take_answer(facts[3])
         client.on_connect_fail = lambda *_: self._warn(

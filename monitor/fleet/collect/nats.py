@@ -23,7 +23,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from monitor.config.publish import FleetBroker
 from monitor.fleet.collect.database import Arrival
-from monitor.fleet.collect.subscription import monitor_of_topic
+from monitor.fleet.collect.subscription import monitor_of_topic, option_of
 from monitor.sinks.publish.nats import NatsClient, connect_options, explain
 
 DURABLE = "collect"
@@ -56,7 +56,7 @@ class NatsSubscription:
     def __init__(self, broker: FleetBroker, environ: Mapping[str, str]) -> None:
         """Prepare; `receive` connects."""
         self._broker = broker
-        self._options = connect_options(broker, "collect", environ)
+        self._options = connect_options(broker, option_of, environ)
         self._client: NatsClient | None = None
         self._records: JetStreamContext.PullSubscription | None = None
         self._has_failed = False

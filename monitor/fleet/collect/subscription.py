@@ -37,6 +37,11 @@ def monitor_of_topic(level: str) -> str:
     return level if re.fullmatch(MONITOR, level) else ""
 
 
+def option_of(key: str) -> str:
+    """The option of `collect` that gives a setting of the broker."""
+    return f"--{key.replace('_', '-')}"
+
+
 def open_subscription(broker: FleetBroker, environ: Mapping[str, str]) -> Subscription:
     """Begin to connect to a broker.
 

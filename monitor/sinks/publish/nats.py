@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from nats.aio.client import Client
@@ -32,9 +32,11 @@ T = TypeVar("T")
 
 
 def connect_options(
-    settings: FleetBroker, place: str, environ: Mapping[str, str]
+    settings: FleetBroker, place: Callable[[str], str], environ: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the options of `NatsClient.connect`, with its secrets.
+
+    `place` makes of a key of the settings what messages name.
 
     Raises:
         ConfigError: A secret or a file is missing or of the wrong form.
@@ -47,16 +49,15 @@ def connect_options(
         "reconnect_time_wait": 0,
     }
     if settings.has_tls:
-        context = tls_context(settings.ca_file, f"{place}.ca_file")
+        context = tls_context(settings.ca_file, place("ca_file"))
         options |= {"tls": context, "tls_hostname": settings.place[0]}
     if settings.username is not None:
         options["user"] = settings.username
     if settings.password is not None:
-        key = f"{place}.password"
-        options["password"] = read_secret(settings.password, key, environ)
+        options["password"] = read_secret(settings.password, place("password"), environ)
     if settings.nkey is not None:
-        seed = read_secret(settings.nkey, f"{place}.nkey", environ)
-        _check_seed(seed, f"{place}.nkey")
+        seed = read_secret(settings.nkey, place("nkey"), environ)
+        _check_seed(seed, place("nkey"))
         options["nkeys_seed_str"] = seed
     return options
 
@@ -110,7 +111,7 @@ class NatsTransport:
         Raises:
             ConfigError: A secret or a file is missing or of the wrong form.
         """
-        self._options = connect_options(settings, "publish", environ)
+        self._options = connect_options(settings, "publish.{}".format, environ)
         self._settings = settings
         self._monitor = monitor
         self._records = f"{settings.prefix}.{monitor}.records"
