@@ -86,6 +86,7 @@ def test_each_change_is_told_once_though_the_collector_and_database_are_killed(
             # The broker may have kept a record for the collector that was killed: the
             # next one of the monitor makes up for it.
             while len(reported(own_server)) < 2:
+                assert collector.poll() is None
                 publish(barn, listening=True)
                 sleep(0.5)
             wait_until(lambda: all(done for _, done in reported(own_server)))
