@@ -96,7 +96,7 @@ def report(
         if value is not None and not diary:
             raise UsageError(f"report: {name} is about the diary: add --diary")
     now = datetime.now(UTC)
-    last = parse_day(day, now)
+    last = _last_day(day, now, archive)
     first = last - timedelta(days=(days or 1) - 1)
     configuration = load(config)
     settings, folder = configuration.config, configuration.state_dir
@@ -128,6 +128,14 @@ def report(
     else:
         _print_page(found, levels, settings.weighted_units)
     return 0
+
+
+def _last_day(text: str, now: datetime, archive: Path | None) -> date:
+    """Return the day; of an archive it may lie ahead, by the clock of a recorder."""
+    day = parse_day(text, now)
+    if archive is None and day > now.astimezone().date():
+        raise UsageError(f"report: {day} lies ahead")
+    return day
 
 
 def _check_days(archive: Path, first: date, last: date) -> None:

@@ -112,6 +112,13 @@ def test_a_diary_that_cannot_be_written_is_refused_in_a_sentence(
     assert sentence in error
 
 
+def test_a_day_to_come_has_no_report(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, error = fails(capsys, "report", "2999-01-01", "--config", config)
+    assert (code, error) == (2, "sound-monitor: report: 2999-01-01 lies ahead\n")
+
+
 @pytest.mark.parametrize("source", ["street", "new"])
 def test_an_outage_that_goes_on_is_in_the_report_as_on_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
