@@ -38,6 +38,8 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
+IMPATIENT = ("tests.support.impatient_collector", "3")
+
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
@@ -140,7 +142,7 @@ def test_of_two_collectors_one_is_killed_in_a_batch(
     url = broker.url
     with (
         mqtt_monitors(broker.port, *scripts) as monitors,
-        collector_process(server, url, tmp_path / "a"),
+        collector_process(server, url, tmp_path / "a", module=IMPATIENT),
     ):
         with collector_process(server, url, tmp_path / "b") as victim:
             monitors.publish_all()
