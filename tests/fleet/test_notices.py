@@ -93,6 +93,22 @@ def test_a_monitor_that_is_silent_deaf_or_back_is_told_once(
     assert first["id"] == endpoint.requests[0].headers["webhook-id"]
 
 
+def test_changes_that_cannot_be_noted_are_a_warning_and_come_later(
+    server: Postgres, database: FleetDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet_of(database, "barn", "attic")
+    with server.connect() as connection:
+        connection.execute("ALTER TABLE changes RENAME TO hidden")
+    with running_endpoint() as endpoint, notifying(server, endpoint.url):
+        silence(server, "attic")
+        wait_until(lambda: "no notices are made: " in caplog.text)
+        with server.connect() as connection:
+            connection.execute("ALTER TABLE hidden RENAME TO changes")
+        endpoint.wait_for(1)
+    assert told(endpoint) == [[("attic", "silent")]]
+    assert caplog.text.count("no notices are made") == 1
+
+
 def test_what_an_endpoint_did_not_take_is_told_later_also_by_another_collector(
     server: Postgres, database: FleetDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,7 +19,7 @@ from monitor.fleet.collect.database import FleetDatabase
 from monitor.sinks.alerts.alert import Alert
 from monitor.sinks.alerts.hooks import Delivered, Hook, Outcome, Retry
 from monitor.sinks.alerts.sender import Delivery
-from monitor.text import counted, local_time, utc_text
+from monitor.text import counted, first_line, local_time, utc_text
 
 FRESH_SECONDS = 90.0
 """While the newest record of the whole fleet is older, no monitor alone is taken for
@@ -73,7 +73,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Notifier:
-    """Tells an operator which monitors are deaf; blocks the one thread that uses it."""
+    """Reports which monitors are deaf; blocks the one thread that uses it."""
 
     database: FleetDatabase
     """One of its own: its connection holds the lock of the one who reports."""
@@ -98,6 +98,9 @@ class Notifier:
     _heard_since: float = field(default=0.0, init=False)
     """When the fleet as a whole was not silent any more."""
 
+    _has_failed: bool = field(default=False, init=False)
+    """Whether the latest look failed."""
+
     _failures: int = field(default=0, init=False)
     _next_attempt: float = field(default=0.0, init=False)
 
@@ -107,7 +110,13 @@ class Notifier:
             while not stop.wait(self.look_seconds):
                 try:
                     self._look(stop)
-                except psycopg.Error:  # the collector says that it is away
+                    self._has_failed = False
+                except psycopg.Error as error:
+                    if not self._has_failed:
+                        logger.warning(
+                            "no notices are made: %s; trying again", first_line(error)
+                        )
+                    self._has_failed = True
                     self.database.close()
         finally:
             self.hook.close()
